@@ -1,0 +1,189 @@
+/** kernel/include/mm_types.ts - address spaces, pages, vmas, faults. Linux: include/linux/{mm_types,mm,fs}.h. Classes: mm/. */
+import type { Sometime, file, inode, writeback_control } from "./fs.ts";
+import type { bit_lock, rw_semaphore, spinlock_t } from "./locks.ts";
+import type { xarray } from "../lib/xarray.ts";
+import type { Kernel } from "../kernel.ts";
+
+export const PAGE_SHIFT_4K = 12;
+export const PAGE_SIZE_4K = 4096;
+export const PMD_SHIFT = 21;
+export const PMD_SIZE = 1 << 21;
+export const PUD_SHIFT = 30;
+
+/** vm_flags */
+export const VM_READ = 0x1;
+export const VM_WRITE = 0x2;
+export const VM_EXEC = 0x4;
+export const VM_SHARED = 0x8;
+export const VM_MAYREAD = 0x10;
+export const VM_MAYWRITE = 0x20;
+export const VM_MAYEXEC = 0x40;
+export const VM_MAYSHARE = 0x80;
+export const VM_GROWSDOWN = 0x100;
+export const VM_PFNMAP = 0x400;
+export const VM_LOCKED = 0x2000;
+export const VM_IO = 0x4000;
+export const VM_SEQ_READ = 0x8000;
+export const VM_RAND_READ = 0x10000;
+export const VM_DONTCOPY = 0x20000;
+export const VM_DONTEXPAND = 0x40000;
+export const VM_LOCKONFAULT = 0x80000;
+export const VM_ACCOUNT = 0x100000;
+export const VM_NORESERVE = 0x200000;
+export const VM_HUGETLB = 0x400000;
+export const VM_SYNC = 0x800000;
+export const VM_WIPEONFORK = 0x2000000;
+export const VM_DONTDUMP = 0x4000000;
+export const VM_SOFTDIRTY = 0x8000000;
+export const VM_MIXEDMAP = 0x10000000;
+export const VM_HUGEPAGE = 0x20000000;
+export const VM_NOHUGEPAGE = 0x40000000;
+
+/** vm_fault_t: what a fault handler returns. */
+export const VM_FAULT_OOM = 0x1;
+export const VM_FAULT_SIGBUS = 0x2;
+export const VM_FAULT_MAJOR = 0x4;
+export const VM_FAULT_HWPOISON = 0x10;
+export const VM_FAULT_HWPOISON_LARGE = 0x20;
+export const VM_FAULT_SIGSEGV = 0x40;
+export const VM_FAULT_NOPAGE = 0x100;
+export const VM_FAULT_LOCKED = 0x200;
+export const VM_FAULT_RETRY = 0x400;
+export const VM_FAULT_FALLBACK = 0x800;
+export const VM_FAULT_DONE_COW = 0x1000;
+export const VM_FAULT_NEEDDSYNC = 0x2000;
+export const VM_FAULT_COMPLETED = 0x4000;
+export const VM_FAULT_ERROR =
+  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE | VM_FAULT_FALLBACK;
+
+/** vm_fault.flags */
+export const FAULT_FLAG_WRITE = 1 << 0;
+export const FAULT_FLAG_MKWRITE = 1 << 1;
+export const FAULT_FLAG_ALLOW_RETRY = 1 << 2;
+export const FAULT_FLAG_RETRY_NOWAIT = 1 << 3;
+export const FAULT_FLAG_KILLABLE = 1 << 4;
+export const FAULT_FLAG_TRIED = 1 << 5;
+export const FAULT_FLAG_USER = 1 << 6;
+export const FAULT_FLAG_REMOTE = 1 << 7;
+export const FAULT_FLAG_INSTRUCTION = 1 << 8;
+export const FAULT_FLAG_INTERRUPTIBLE = 1 << 9;
+export const FAULT_FLAG_UNSHARE = 1 << 10;
+export const FAULT_FLAG_ORIG_PTE_VALID = 1 << 11;
+
+/** page.flags */
+export const PG_uptodate = 1 << 0;
+export const PG_dirty = 1 << 1;
+export const PG_writeback = 1 << 2;
+export const PG_error = 1 << 3;
+export const PG_referenced = 1 << 4;
+export const PG_mappedtodisk = 1 << 5;
+export const PG_hwpoison = 1 << 6;
+export const PG_reserved = 1 << 7;
+export const PG_anon = 1 << 8;
+
+/**
+ * One page frame with a descriptor: page cache, anonymous, or a device page of an fsdax namespace with
+ * a page map. Contents live in physical memory (`mm/phys.ts`), reached by `page_address(page)` for DRAM.
+ */
+export interface page {
+  readonly pfn: number;
+  flags: number; // page lock for PG_dirty/uptodate transitions
+  mapping: address_space | null; // page lock, i_pages lock
+  index: number; // page lock
+  /** References; 1 per page-cache entry, per PTE (rules per kernel release for DAX), per pin. */
+  _refcount: number;
+  _mapcount: number; // page-table lock; number of PTEs
+  /** fs private: buffer heads, block states. Page lock. */
+  private: unknown;
+  readonly lock_bit: bit_lock;
+}
+
+export interface address_space {
+  readonly kernel: Kernel;
+  readonly host: inode;
+  /** Pages or DAX entries. Protected by i_pages.lock (xa_lock). */
+  readonly i_pages: xarray;
+  readonly invalidate_lock: rw_semaphore;
+  readonly i_mmap_rwsem: rw_semaphore;
+  /** vmas that map this file. i_mmap_rwsem. */
+  readonly i_mmap: Set<vm_area_struct>;
+  i_mmap_writable: number;
+  nrpages: number; // i_pages lock; counts DAX entries in pages as nrpages does
+  a_ops: address_space_operations;
+  flags: number; // AS_*
+  wb_err: number;
+  writeback_index: number;
+}
+export const AS_EIO = 1 << 0;
+export const AS_ENOSPC = 1 << 1;
+
+export interface address_space_operations {
+  name?: string;
+  /** Page locked on entry; unlocks it when done. */
+  read_folio?(file: file | null, page: page): Sometime<void>;
+  readahead?(mapping: address_space, index: number, nr_pages: number): Sometime<void>;
+  writepages?(mapping: address_space, wbc: writeback_control): Promise<void>;
+  dirty_folio?(mapping: address_space, page: page): boolean;
+  write_begin?(file: file | null, mapping: address_space, pos: number, len: number, ctx: write_ctx): Sometime<void>;
+  write_end?(
+    file: file | null, mapping: address_space, pos: number, len: number, copied: number, ctx: write_ctx,
+  ): Sometime<number>;
+  bmap?(mapping: address_space, block: number): Promise<number>;
+  invalidate_folio?(page: page, offset: number, len: number): void;
+  release_folio?(page: page): boolean;
+  direct_IO?: unknown;
+  swap_activate?(file: file): Promise<number>;
+}
+export interface write_ctx {
+  page: page | null;
+  fsdata: unknown;
+}
+
+export interface vm_operations_struct {
+  name?: string;
+  open?(vma: vm_area_struct): void;
+  close?(vma: vm_area_struct): void;
+  may_split?(vma: vm_area_struct, addr: number): void;
+  mprotect?(vma: vm_area_struct, start: number, end: number, flags: number): void;
+  fault?(vmf: vm_fault): Sometime<number>;
+  /** order: PMD_ORDER or PUD order. */
+  huge_fault?(vmf: vm_fault, order: number): Sometime<number>;
+  map_pages?(vmf: vm_fault, start_pgoff: number, end_pgoff: number): Sometime<number>;
+  page_mkwrite?(vmf: vm_fault): Sometime<number>;
+  pfn_mkwrite?(vmf: vm_fault): Sometime<number>;
+  pagesize?(vma: vm_area_struct): number;
+}
+
+export interface vm_area_struct {
+  vm_start: number; // mmap_lock
+  vm_end: number; // mmap_lock; exclusive
+  vm_flags: number; // mmap_lock
+  vm_pgoff: number; // pages
+  vm_file: file | null;
+  vm_ops: vm_operations_struct | null;
+  vm_private_data: unknown;
+  readonly vm_mm: mm_struct;
+}
+
+export interface mm_struct {
+  readonly kernel: Kernel;
+  readonly mmap_lock: rw_semaphore;
+  /** today's name and the seeds' name are the same lock */
+  readonly mmap_sem: rw_semaphore;
+  readonly page_table_lock: spinlock_t;
+}
+
+/** One fault under way. */
+export interface vm_fault {
+  vma: vm_area_struct;
+  flags: number; // FAULT_FLAG_*
+  pgoff: number; // pages in the file
+  /** Faulting address, page aligned; real_address keeps the low bits. */
+  address: number;
+  real_address: number;
+  /** Page for page_mkwrite, or the page a `fault` handler found. */
+  page: page | null;
+  cow_page: page | null;
+  /** Entry seen when the fault began: 0 for none (see mm/pgtable.ts for the encoding). */
+  orig_pte: number;
+}
