@@ -19,7 +19,10 @@ export function crc32(b: Uint8Array, off = 0, len = b.length - off, before = 0):
 
 const POLY_BE = 0x04c11db7;
 
-/** As the kernel's crc32_be() (most significant bit first; jbd2's old commit checksum): no inversion. */
+/**
+ * As the kernel's crc32_be() (most significant bit first; jbd2's old commit checksum): no
+ * inversion.
+ */
 export function crc32_be(seed: number, b: Uint8Array, off = 0, len = b.length - off): number {
   let c = seed | 0;
   for (let i = off; i < off + len; i++) {

@@ -1,12 +1,16 @@
 /**
  * kernel/lib/crc32c.ts - CRC-32C (Castagnoli), eight bytes a step.
- * Linux: lib/libcrc32c.c `crc32c()`. Like it, no inversion at either end: ext4 and XFS seed and invert (or not)
+ * Linux: lib/libcrc32c.c `crc32c()`. Like it, no inversion at either end: ext4 and XFS seed and
+ * invert (or not)
  * themselves. The textbook value is `~crc32c(~0, bytes)`.
  */
 
 const POLY = 0x82f63b78;
 
-/** Eight tables of 256 words, one after another: table k advances a byte by k further zero bytes. Never written later. */
+/**
+ * Eight tables of 256 words, one after another: table k advances a byte by k further zero bytes.
+ * Never written later.
+ */
 export function make_crc_tables(poly: number): Uint32Array {
   const t = new Uint32Array(8 * 256);
   for (let i = 0; i < 256; i++) {
@@ -55,7 +59,10 @@ export function crc32c(seed: number, b: Uint8Array, off = 0, len = b.length - of
   return crc_update(TABLES, seed, b, off, len);
 }
 
-/** Continues a CRC-32C over the little-endian bytes of a 32-bit number (ino, generation, block number). */
+/**
+ * Continues a CRC-32C over the little-endian bytes of a 32-bit number (ino, generation, block
+ * number).
+ */
 export function crc32c_le32(seed: number, x: number): number {
   let c = seed | 0;
   for (let k = 0; k < 32; k += 8) c = (c >>> 8) ^ TABLES[(c ^ (x >>> k)) & 0xff]!;

@@ -1,15 +1,20 @@
 /**
  * kernel/lib/struct.ts - views of on-media structs.
- * Linux: C structs with __le16/__be32 ... members. Differs: a struct is a table, and a class is made from it.
+ * Linux: C structs with __le16/__be32 ... members. Differs: a struct is a table, and a class is
+ * made from it.
  *
  *   export const ext4_inode = struct("ext4_inode", { i_mode: [u16, 0], i_size_lo: [u32, 4] });
  *   const raw = ext4_inode.at(view, off);      // view: DataView or Uint8Array
  *   raw.i_mode |= 0o111;                       // reads and writes the bytes, at once
- *   raw.move(view, off + 256);                 // the same cursor on the next struct: nothing allocated
+ *   raw.move(view, off + 256);                 // the same cursor on the next struct: nothing
+ * allocated
  *
- * Sizes and offsets are bytes. Values are numbers: a u64 is two 32-bit loads (exact up to 2^53; larger values,
- * which only corrupt media or all-ones markers hold, come out rounded - check the range before use; the setter refuses
- * what it cannot store exactly). `bytes(n)` gives a window on the same memory, `array(t, n)` a copy.
+ * Sizes and offsets are bytes. Values are numbers: a u64 is two 32-bit loads (exact up to 2^53;
+ * larger values,
+ * which only corrupt media or all-ones markers hold, come out rounded - check the range before use;
+ * the setter refuses
+ * what it cannot store exactly). `bytes(n)` gives a window on the same memory, `array(t, n)` a
+ * copy.
  */
 
 /** How one member is read and written. `size` is bytes; `kind` is what `dump()` calls it. */
@@ -38,12 +43,42 @@ function num(
   return Object.freeze({ kind, size, get, set });
 }
 
-export const u8 = num("u8", 1, (v, o) => v.getUint8(o), (v, o, x) => v.setUint8(o, x));
-export const s8 = num("s8", 1, (v, o) => v.getInt8(o), (v, o, x) => v.setInt8(o, x));
-export const u16 = num("u16", 2, (v, o) => v.getUint16(o, true), (v, o, x) => v.setUint16(o, x, true));
-export const s16 = num("s16", 2, (v, o) => v.getInt16(o, true), (v, o, x) => v.setInt16(o, x, true));
-export const u32 = num("u32", 4, (v, o) => v.getUint32(o, true), (v, o, x) => v.setUint32(o, x, true));
-export const s32 = num("s32", 4, (v, o) => v.getInt32(o, true), (v, o, x) => v.setInt32(o, x, true));
+export const u8 = num(
+  "u8",
+  1,
+  (v, o) => v.getUint8(o),
+  (v, o, x) => v.setUint8(o, x),
+);
+export const s8 = num(
+  "s8",
+  1,
+  (v, o) => v.getInt8(o),
+  (v, o, x) => v.setInt8(o, x),
+);
+export const u16 = num(
+  "u16",
+  2,
+  (v, o) => v.getUint16(o, true),
+  (v, o, x) => v.setUint16(o, x, true),
+);
+export const s16 = num(
+  "s16",
+  2,
+  (v, o) => v.getInt16(o, true),
+  (v, o, x) => v.setInt16(o, x, true),
+);
+export const u32 = num(
+  "u32",
+  4,
+  (v, o) => v.getUint32(o, true),
+  (v, o, x) => v.setUint32(o, x, true),
+);
+export const s32 = num(
+  "s32",
+  4,
+  (v, o) => v.getInt32(o, true),
+  (v, o, x) => v.setInt32(o, x, true),
+);
 export const u64 = num(
   "u64",
   8,
@@ -56,10 +91,30 @@ export const s64 = num(
   (v, o) => v.getInt32(o + 4, true) * TWO32 + v.getUint32(o, true),
   (v, o, x) => set_hi_lo(v, o + 4, o, x, true),
 );
-export const u16be = num("u16be", 2, (v, o) => v.getUint16(o), (v, o, x) => v.setUint16(o, x));
-export const s16be = num("s16be", 2, (v, o) => v.getInt16(o), (v, o, x) => v.setInt16(o, x));
-export const u32be = num("u32be", 4, (v, o) => v.getUint32(o), (v, o, x) => v.setUint32(o, x));
-export const s32be = num("s32be", 4, (v, o) => v.getInt32(o), (v, o, x) => v.setInt32(o, x));
+export const u16be = num(
+  "u16be",
+  2,
+  (v, o) => v.getUint16(o),
+  (v, o, x) => v.setUint16(o, x),
+);
+export const s16be = num(
+  "s16be",
+  2,
+  (v, o) => v.getInt16(o),
+  (v, o, x) => v.setInt16(o, x),
+);
+export const u32be = num(
+  "u32be",
+  4,
+  (v, o) => v.getUint32(o),
+  (v, o, x) => v.setUint32(o, x),
+);
+export const s32be = num(
+  "s32be",
+  4,
+  (v, o) => v.getInt32(o),
+  (v, o, x) => v.setInt32(o, x),
+);
 export const u64be = num(
   "u64be",
   8,
@@ -73,7 +128,9 @@ export const s64be = num(
   (v, o, x) => set_hi_lo(v, o, o + 4, x, false),
 );
 
-/** `n` bytes: reading gives a window on the memory itself, writing copies and zero-fills the rest. */
+/**
+ * `n` bytes: reading gives a window on the memory itself, writing copies and zero-fills the rest.
+ */
 export function bytes(n: number): field_type<Uint8Array> {
   const get = (v: DataView, o: number) => new Uint8Array(v.buffer, v.byteOffset + o, n);
   return Object.freeze({
@@ -89,7 +146,10 @@ export function bytes(n: number): field_type<Uint8Array> {
   });
 }
 
-/** `n` members of type `t`: reading gives a copy, writing stores as many as are given (at most `n`). */
+/**
+ * `n` members of type `t`: reading gives a copy, writing stores as many as are given (at most
+ * `n`).
+ */
 export function array(t: field_type<number>, n: number): field_type<readonly number[]> {
   return Object.freeze({
     kind: `${t.kind}[${n}]`,
@@ -125,7 +185,8 @@ export interface struct_cursor {
   dump(): string;
 }
 
-export type struct_of<S> = S extends struct_type<infer F> ? struct_fields<F> & struct_cursor : never;
+export type struct_of<S> =
+  S extends struct_type<infer F> ? struct_fields<F> & struct_cursor : never;
 
 export interface struct_type<F extends field_table> {
   readonly struct_name: string;
@@ -146,7 +207,8 @@ const as_view = (view: DataView | Uint8Array): DataView =>
 const hex = (x: number, digits: number) => x.toString(16).padStart(digits, "0");
 
 function value_text(value: unknown): string {
-  if (typeof value === "number") return value < 0 ? `${value}` : `0x${value.toString(16)} (${value})`;
+  if (typeof value === "number")
+    return value < 0 ? `${value}` : `0x${value.toString(16)} (${value})`;
   if (Array.isArray(value)) return `[${value.join(", ")}]`;
   return Array.from(value as Uint8Array, (b) => hex(b, 2)).join(" ");
 }
@@ -161,7 +223,8 @@ function check_table(name: string, fields: field_table, size: number): void {
 }
 
 /**
- * Makes the class of an on-media struct. `sizeof` defaults to the end of the last member; give it when the struct
+ * Makes the class of an on-media struct. `sizeof` defaults to the end of the last member; give it
+ * when the struct
  * has padding behind it.
  */
 export function struct<const F extends field_table>(

@@ -1,12 +1,17 @@
 /**
  * kernel/lib/utf8.ts - bytes and strings, without TextEncoder (the pure layers have none).
  *
- * File names are bytes in Linux and need not be UTF-8, but scripts want strings. A name goes to a string and back without
- * loss: each byte that is not part of valid UTF-8 becomes the lone surrogate U+DC00 + byte (U+DC80..U+DCFF), as
+ * File names are bytes in Linux and need not be UTF-8, but scripts want strings. A name goes to a
+ * string and back without
+ * loss: each byte that is not part of valid UTF-8 becomes the lone surrogate U+DC00 + byte
+ * (U+DC80..U+DCFF), as
  * Python's "surrogateescape" does, and becomes that byte again.
  */
 
-/** Length of the valid UTF-8 sequence at `i` (1..4), or 0 when the byte at `i` does not begin one before `end`. */
+/**
+ * Length of the valid UTF-8 sequence at `i` (1..4), or 0 when the byte at `i` does not begin one
+ * before `end`.
+ */
 function sequence_length(b: Uint8Array, i: number, end: number): number {
   const c = b[i]!;
   if (c < 0x80) return 1;
@@ -21,7 +26,12 @@ function sequence_length(b: Uint8Array, i: number, end: number): number {
   return n;
 }
 
-function decode(b: Uint8Array, off: number, len: number, invalid: (byte: number) => number): string {
+function decode(
+  b: Uint8Array,
+  off: number,
+  len: number,
+  invalid: (byte: number) => number,
+): string {
   const end = off + len;
   let out = "";
   for (let i = off; i < end; ) {
@@ -30,7 +40,9 @@ function decode(b: Uint8Array, off: number, len: number, invalid: (byte: number)
     if (n === 1) out += String.fromCharCode(c);
     else if (n === 2) out += String.fromCharCode(((c & 0x1f) << 6) | (b[i + 1]! & 0x3f));
     else if (n === 3) {
-      out += String.fromCharCode(((c & 0xf) << 12) | ((b[i + 1]! & 0x3f) << 6) | (b[i + 2]! & 0x3f));
+      out += String.fromCharCode(
+        ((c & 0xf) << 12) | ((b[i + 1]! & 0x3f) << 6) | (b[i + 2]! & 0x3f),
+      );
     } else if (n === 4) {
       const tail = ((b[i + 1]! & 0x3f) << 12) | ((b[i + 2]! & 0x3f) << 6) | (b[i + 3]! & 0x3f);
       out += String.fromCodePoint(((c & 7) << 18) | tail);
@@ -59,7 +71,12 @@ function encode(s: string, lone: (out: number[], unit: number) => void): Uint8Ar
     else if (c >= 0xd800 && c < 0xe000) lone(out, c);
     else if (c < 0x10000) out.push(0xe0 | (c >> 12), 0x80 | ((c >> 6) & 0x3f), 0x80 | (c & 0x3f));
     else {
-      out.push(0xf0 | (c >> 18), 0x80 | ((c >> 12) & 0x3f), 0x80 | ((c >> 6) & 0x3f), 0x80 | (c & 0x3f));
+      out.push(
+        0xf0 | (c >> 18),
+        0x80 | ((c >> 12) & 0x3f),
+        0x80 | ((c >> 6) & 0x3f),
+        0x80 | (c & 0x3f),
+      );
       i++;
     }
   }
