@@ -1,8 +1,7 @@
 /**
  * kernel/lib/crc32c.ts - CRC-32C (Castagnoli), eight bytes a step.
  * Linux: lib/libcrc32c.c `crc32c()`. Like it, no inversion at either end: ext4 and XFS seed and
- * invert (or not)
- * themselves. The textbook value is `~crc32c(~0, bytes)`.
+ * invert (or not) themselves. The textbook value is `~crc32c(~0, bytes)`.
  */
 
 const POLY = 0x82f63b78;

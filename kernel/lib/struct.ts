@@ -6,15 +6,12 @@
  *   export const ext4_inode = struct("ext4_inode", { i_mode: [u16, 0], i_size_lo: [u32, 4] });
  *   const raw = ext4_inode.at(view, off);      // view: DataView or Uint8Array
  *   raw.i_mode |= 0o111;                       // reads and writes the bytes, at once
- *   raw.move(view, off + 256);                 // the same cursor on the next struct: nothing
- * allocated
+ *   raw.move(view, off + 256);                 // the same cursor, nothing allocated
  *
  * Sizes and offsets are bytes. Values are numbers: a u64 is two 32-bit loads (exact up to 2^53;
- * larger values,
- * which only corrupt media or all-ones markers hold, come out rounded - check the range before use;
- * the setter refuses
- * what it cannot store exactly). `bytes(n)` gives a window on the same memory, `array(t, n)` a
- * copy.
+ * larger values, which only corrupt media or all-ones markers hold, come out rounded - check the
+ * range before use; the setter refuses what it cannot store exactly). `bytes(n)` gives a window on
+ * the same memory, `array(t, n)` a copy.
  */
 
 /** How one member is read and written. `size` is bytes; `kind` is what `dump()` calls it. */
@@ -224,8 +221,7 @@ function check_table(name: string, fields: field_table, size: number): void {
 
 /**
  * Makes the class of an on-media struct. `sizeof` defaults to the end of the last member; give it
- * when the struct
- * has padding behind it.
+ * when the struct has padding behind it.
  */
 export function struct<const F extends field_table>(
   name: string,

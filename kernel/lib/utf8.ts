@@ -2,10 +2,9 @@
  * kernel/lib/utf8.ts - bytes and strings, without TextEncoder (the pure layers have none).
  *
  * File names are bytes in Linux and need not be UTF-8, but scripts want strings. A name goes to a
- * string and back without
- * loss: each byte that is not part of valid UTF-8 becomes the lone surrogate U+DC00 + byte
- * (U+DC80..U+DCFF), as
- * Python's "surrogateescape" does, and becomes that byte again.
+ * string and back without loss: each byte that is not part of valid UTF-8 becomes the lone
+ * surrogate U+DC00 + byte (U+DC80..U+DCFF), as Python's "surrogateescape" does, and becomes that
+ * byte again.
  */
 
 /**
