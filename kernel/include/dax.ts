@@ -15,10 +15,20 @@ export interface dax_range {
 
 export interface dax_operations {
   /** Fills `out`; throws EIO for poison, ENXIO/ERANGE as the kernel does. Never sleeps. */
-  direct_access(dev: dax_device, pgoff: number, nr_pages: number, mode: number, out: dax_range): void;
+  direct_access(
+    dev: dax_device,
+    pgoff: number,
+    nr_pages: number,
+    mode: number,
+    out: dax_range,
+  ): void;
   zero_page_range(dev: dax_device, pgoff: number, nr_pages: number): Sometime<void>;
   recovery_write?(
-    dev: dax_device, pgoff: number, paddr: number, bytes: number, iter: iov_iter,
+    dev: dax_device,
+    pgoff: number,
+    paddr: number,
+    bytes: number,
+    iter: iov_iter,
   ): Sometime<number>;
 }
 

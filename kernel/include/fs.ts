@@ -217,10 +217,20 @@ export interface file_operations {
   fsync?(file: file, start: number, end: number, datasync: boolean): Sometime<void>;
   fallocate?(file: file, mode: number, offset: number, len: number): Promise<void>;
   copy_file_range?(
-    fin: file, pos_in: number, fout: file, pos_out: number, len: number, flags: number,
+    fin: file,
+    pos_in: number,
+    fout: file,
+    pos_out: number,
+    len: number,
+    flags: number,
   ): Promise<number>;
   remap_file_range?(
-    fin: file, pos_in: number, fout: file, pos_out: number, len: number, flags: number,
+    fin: file,
+    pos_in: number,
+    fout: file,
+    pos_out: number,
+    len: number,
+    flags: number,
   ): Promise<number>;
   fadvise?(file: file, offset: number, len: number, advice: number): Sometime<void>;
 }
@@ -327,7 +337,11 @@ export interface inode_operations {
   rmdir?(dir: inode, dentry: dentry): Promise<void>;
   mknod?(dir: inode, dentry: dentry, mode: number, rdev: number): Promise<void>;
   rename?(
-    old_dir: inode, old_dentry: dentry, new_dir: inode, new_dentry: dentry, flags: number,
+    old_dir: inode,
+    old_dentry: dentry,
+    new_dir: inode,
+    new_dentry: dentry,
+    flags: number,
   ): Promise<void>;
   tmpfile?(dir: inode, file: file, dentry: dentry, mode: number): Promise<void>;
   get_link?(dentry: dentry | null, inode: inode): Sometime<string>;

@@ -46,9 +46,19 @@ export interface iomap {
 /** Sync-or-promise: a block map already in memory must answer without a promise. */
 export interface iomap_ops {
   iomap_begin(
-    inode: inode, pos: number, length: number, flags: number, iomap: iomap, srcmap: iomap,
+    inode: inode,
+    pos: number,
+    length: number,
+    flags: number,
+    iomap: iomap,
+    srcmap: iomap,
   ): Sometime<void>;
   iomap_end?(
-    inode: inode, pos: number, length: number, written: number, flags: number, iomap: iomap,
+    inode: inode,
+    pos: number,
+    length: number,
+    written: number,
+    flags: number,
+    iomap: iomap,
   ): Sometime<void>;
 }

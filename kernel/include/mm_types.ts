@@ -54,7 +54,12 @@ export const VM_FAULT_DONE_COW = 0x1000;
 export const VM_FAULT_NEEDDSYNC = 0x2000;
 export const VM_FAULT_COMPLETED = 0x4000;
 export const VM_FAULT_ERROR =
-  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE | VM_FAULT_FALLBACK;
+  VM_FAULT_OOM |
+  VM_FAULT_SIGBUS |
+  VM_FAULT_SIGSEGV |
+  VM_FAULT_HWPOISON |
+  VM_FAULT_HWPOISON_LARGE |
+  VM_FAULT_FALLBACK;
 
 /** vm_fault.flags */
 export const FAULT_FLAG_WRITE = 1 << 0;
@@ -124,9 +129,20 @@ export interface address_space_operations {
   readahead?(mapping: address_space, index: number, nr_pages: number): Sometime<void>;
   writepages?(mapping: address_space, wbc: writeback_control): Promise<void>;
   dirty_folio?(mapping: address_space, page: page): boolean;
-  write_begin?(file: file | null, mapping: address_space, pos: number, len: number, ctx: write_ctx): Sometime<void>;
+  write_begin?(
+    file: file | null,
+    mapping: address_space,
+    pos: number,
+    len: number,
+    ctx: write_ctx,
+  ): Sometime<void>;
   write_end?(
-    file: file | null, mapping: address_space, pos: number, len: number, copied: number, ctx: write_ctx,
+    file: file | null,
+    mapping: address_space,
+    pos: number,
+    len: number,
+    copied: number,
+    ctx: write_ctx,
   ): Sometime<number>;
   bmap?(mapping: address_space, block: number): Promise<number>;
   invalidate_folio?(page: page, offset: number, len: number): void;

@@ -18,8 +18,12 @@ export interface phys_memory {
   readonly page_shift: number;
   readonly regions: readonly phys_region[];
   add_region(r: {
-    name: string; kind: "dram" | "pmem"; size: number;
-    domain?: "adr" | "eadr" | "none"; align?: number; image?: unknown;
+    name: string;
+    kind: "dram" | "pmem";
+    size: number;
+    domain?: "adr" | "eadr" | "none";
+    align?: number;
+    image?: unknown;
   }): phys_region;
   remove_region(r: phys_region): void;
   region_of(paddr: number): phys_region | undefined;

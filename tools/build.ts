@@ -1,0 +1,60 @@
+/**
+ * tools/build.ts - `npm run build`: dist/ from the sources, with esbuild.
+ *
+ * All entries are built together and share chunks, so that the command line, a user's script that
+ * imports "daxlab" and the bench adapter meet the same classes. Everything below the entries is loaded
+ * lazily through import(): `daxlab --version` reads one small file.
+ */
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, readFileSync, rmSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const version: string = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).version;
+
+const entries: Record<string, string> = {
+  cli: "tools/cli/main.ts",
+  index: "index.ts",
+  kernel: "tools/api/kernel.ts",
+  "bench/adapter": "tools/bench/adapter.ts",
+};
+
+function existing_entries(): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [name, source] of Object.entries(entries)) {
+    if (existsSync(path.join(root, source))) found[name] = source;
+    else console.error(`build: ${source} is not there yet, dist/${name}.js left out`);
+  }
+  return found;
+}
+
+/** Declarations for users' editors; the sources are checked elsewhere, so errors only warn. */
+function build_types(): void {
+  if (!existsSync(path.join(root, "index.ts"))) return;
+  const tsc = path.join(root, "node_modules/typescript/bin/tsc");
+  const args = [tsc, "-p", path.join(root, "tsconfig.types.json")];
+  const run = spawnSync(process.execPath, args, { encoding: "utf8" });
+  if (run.status !== 0) console.error(`build: declarations: ${run.stdout.split("\n")[0]}`);
+}
+
+rmSync(path.join(root, "dist"), { recursive: true, force: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: existing_entries(),
+  outdir: "dist",
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  packages: "external",
+  sourcemap: true,
+  sourcesContent: false,
+  chunkNames: "chunks/[name]-[hash]",
+  define: { DAXLAB_VERSION: JSON.stringify(version) },
+  logLevel: "warning",
+});
+chmodSync(path.join(root, "dist/cli.js"), 0o755);
+build_types();
