@@ -1,0 +1,26 @@
+/**
+ * tools/cli/commands.ts - the table of sub-commands. The modules load when their command runs, so
+ * `daxlab --help` reads this file only.
+ */
+import type { Command } from "commander";
+
+/** A sub-command with options parsed by commander. */
+export interface commander_command {
+  register(program: Command): void;
+}
+/** A sub-command that reads its own words (mkfs.ext4 and other tools with a C original). */
+export interface raw_command {
+  /** Returns the exit status. */
+  main(args: string[]): Promise<number> | number;
+}
+export interface command {
+  summary: string;
+  load(): Promise<commander_command | raw_command>;
+}
+
+export const commands: Readonly<Record<string, command>> = {
+  run: {
+    summary: "run a scenario: a TypeScript file, or a .sys case",
+    load: () => import("./run.ts"),
+  },
+};
