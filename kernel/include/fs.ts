@@ -9,7 +9,14 @@
 import type { cred } from "./cred.ts";
 import type { bdev_handle_like, block_device } from "./blkdev.ts";
 import type { dax_device } from "./dax.ts";
-import type { MaybeWait, percpu_rw_semaphore, rw_semaphore, spinlock_t } from "./locks.ts";
+import type {
+  MaybeWait,
+  mutex,
+  percpu_rw_semaphore,
+  rw_semaphore,
+  spinlock_t,
+  wait_queue_head,
+} from "./locks.ts";
 import type { address_space, vm_area_struct } from "./mm_types.ts";
 import type { iov_iter } from "./uio.ts";
 import type { Kernel } from "../kernel.ts";
@@ -58,7 +65,8 @@ export const I_DIRTY = I_DIRTY_INODE | I_DIRTY_PAGES;
 export interface inode {
   readonly kernel: Kernel;
   readonly i_sb: super_block;
-  readonly i_ino: number;
+  /** Set by whoever made the inode, before insert_inode_hash/_locked; immutable from then on. */
+  i_ino: number;
   i_mode: number; // i_rwsem
   i_uid: number; // i_rwsem
   i_gid: number; // i_rwsem
@@ -115,6 +123,8 @@ export interface dentry {
 export const DCACHE_UNHASHED = 1 << 0;
 export const DCACHE_MOUNTED = 1 << 1;
 export const DCACHE_DISCONNECTED = 1 << 2;
+/** Not kept when its last reference goes (d_mark_dontcache). */
+export const DCACHE_DONTCACHE = 1 << 3;
 
 export interface vfsmount {
   mnt_root: dentry; // immutable
@@ -123,6 +133,8 @@ export interface vfsmount {
   mnt_parent: vfsmount; // itself for the root mount
   mnt_mountpoint: dentry;
   mnt_count: number;
+  /** Writers under way and files open for writing: a remount to read-only is refused (EBUSY). */
+  mnt_writers: number;
   mnt_devname: string;
 }
 export const MNT_NOSUID = 0x01;
@@ -151,6 +163,13 @@ export const FMODE_PATH = 0x4000;
 export const FMODE_CAN_READ = 0x20000;
 export const FMODE_CAN_WRITE = 0x40000;
 export const FMODE_CREATED = 0x100000;
+/** Every user of f_pos takes f_pos_lock when the file is shared. */
+export const FMODE_ATOMIC_POS = 0x8000;
+/** Holds write access to inode and mount until it is released. */
+export const FMODE_WRITER = 0x10000;
+export const FMODE_OPENED = 0x80000;
+/** Has no position: a pipe. */
+export const FMODE_STREAM = 0x200000;
 
 export interface file {
   readonly kernel: Kernel;
@@ -162,8 +181,11 @@ export interface file {
   f_mode: number; // immutable after open (FMODE_*)
   f_cred: cred; // immutable
   f_pos: number; // f_pos_lock
+  readonly f_pos_lock: mutex;
   f_count: number;
   f_wb_err: number;
+  /** What of sb.s_wb_err this file has already reported (syncfs). */
+  f_sb_err: number;
   private_data: unknown;
 }
 
@@ -430,6 +452,12 @@ export interface super_block {
   readonly s_dirty_inodes: Set<inode>;
   s_active: number;
   s_wb_err: number;
+  /** Inodes without a name that are still in use: they forbid a remount to read-only. */
+  s_remove_count: number;
+  /** rename across directories: one at a time per filesystem. */
+  readonly s_vfs_rename_mutex: mutex;
+  /** Waits for I_NEW, I_SYNC and I_FREEING of an inode, and for s_active to fall. */
+  readonly s_inode_wait: wait_queue_head;
 }
 
 export interface kstatfs {
@@ -460,6 +488,8 @@ export interface writeback_control {
 
 export interface super_operations {
   name?: string;
+  /** The filesystem's own part of a new inode, kept in i_fs (called by new_inode and iget_locked). */
+  alloc_inode?(inode: inode): unknown;
   destroy_inode?(inode: inode): void;
   dirty_inode?(inode: inode, flags: number): Sometime<void>;
   write_inode?(inode: inode, wbc: writeback_control): Sometime<void>;

@@ -1,0 +1,78 @@
+/**
+ * kernel/vfs/file.ts - the open file object. Linux: fs/file_table.c. Descriptor tables: fs/file.ts.
+ * The last fput() hands the file to fs/ (`kernel.vfs_ops.__fput`), at once and not from task work as
+ * Linux does: whoever holds mmap_lock or an inode lock keeps the file until it has let go.
+ */
+import type { Sometime, file, file_operations, inode, path } from "../include/fs.ts";
+import type { cred } from "../include/cred.ts";
+import type { mutex as mutex_t } from "../include/locks.ts";
+import type { address_space } from "../include/mm_types.ts";
+import type { Kernel } from "../kernel.ts";
+import { assert } from "../assert.ts";
+import { lock_class } from "../locking/class.ts";
+import { mutex } from "../locking/mutex.ts";
+
+const F_POS_LOCK = lock_class("&f->f_pos_lock");
+
+class vfs_file implements file {
+  readonly kernel: Kernel;
+  f_path: path;
+  f_inode: inode;
+  f_mapping: address_space;
+  f_op: file_operations;
+  f_flags: number;
+  f_mode: number;
+  f_cred: cred;
+  f_pos: number;
+  readonly f_pos_lock: mutex_t;
+  f_count: number;
+  f_wb_err: number;
+  f_sb_err: number;
+  private_data: unknown;
+
+  constructor(kernel: Kernel, path: path, inode: inode, flags: number, cred: cred) {
+    this.kernel = kernel;
+    this.f_path = path;
+    this.f_inode = inode;
+    this.f_mapping = inode.i_mapping;
+    this.f_op = inode.i_fop;
+    this.f_flags = flags;
+    this.f_mode = 0;
+    this.f_cred = cred;
+    this.f_pos = 0;
+    this.f_pos_lock = new mutex(kernel.machine, F_POS_LOCK);
+    this.f_count = 1;
+    this.f_wb_err = 0;
+    this.f_sb_err = 0;
+    this.private_data = null;
+  }
+}
+
+/**
+ * A file with one reference on `path`'s inode. f_mode is left 0 and nothing is opened: fs/open.ts does
+ * that. The caller has taken the references on the path that __fput will drop.
+ */
+export function alloc_file(
+  kernel: Kernel,
+  path: path,
+  inode: inode,
+  flags: number,
+  cred: cred,
+): file {
+  return new vfs_file(kernel, path, inode, flags, cred);
+}
+
+export function get_file(file: file): file {
+  assert(file.f_count > 0, "get_file of a closed file");
+  file.f_count++;
+  return file;
+}
+
+export function fput(file: file): Sometime<void> {
+  assert(file.f_count > 0, "fput of a closed file");
+  file.f_count--;
+  if (file.f_count > 0) return undefined;
+  return file.kernel.vfs_ops.__fput(file);
+}
+
+export const file_inode = (file: file): inode => file.f_inode;
