@@ -3,9 +3,9 @@
  *
  *   npm test -- [--grep RE] [--jobs N] [--shard I/N] [--long] [PATH-PART ...]
  *
- * A file counts as what it reports (tests/lib/suite.ts), and only if the numbers add up: a file that
- * dies, hangs, reports nothing or declares other than it accounts for is one failure more. The last
- * line is "N passed, N failed[, N skipped]"; the exit status is 1 on any failure.
+ * A file counts as what it reports (tests/lib/suite.ts), and only if the numbers add up: a file
+ * that dies, hangs, reports nothing or declares other than it accounts for is one failure more. The
+ * last line is "N passed, N failed[, N skipped]"; the exit status is 1 on any failure.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";

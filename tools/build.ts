@@ -2,8 +2,8 @@
  * tools/build.ts - `npm run build`: dist/ from the sources, with esbuild.
  *
  * All entries are built together and share chunks, so that the command line, a user's script that
- * imports "daxlab" and the bench adapter meet the same classes. Everything below the entries is loaded
- * lazily through import(): `daxlab --version` reads one small file.
+ * imports "daxlab" and the bench adapter meet the same classes. Everything below the entries is
+ * loaded lazily through import(): `daxlab --version` reads one small file.
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, rmSync } from "node:fs";

@@ -1,8 +1,8 @@
 /**
  * tests/lib/assert.ts - uvu's assertions, with three repairs.
  *
- * - `equal` shows bytes as a hex dump around the first difference, and Map, Set and bigint by content
- *   (uvu prints `{}`); a Buffer equals the Uint8Array with the same bytes.
+ * - `equal` shows bytes as a hex dump around the first difference, and Map, Set and bigint by
+ *   content (uvu prints `{}`); a Buffer equals the Uint8Array with the same bytes.
  * - `throws` with a string checks that the message (or the error's code) has it; in uvu the string
  *   is only the text of the failure and nothing is compared.
  * - `rejects` exists.

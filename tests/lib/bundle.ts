@@ -1,10 +1,10 @@
 /**
- * tests/lib/bundle.ts - test files made into plain JavaScript once, so that no child process pays for
- * a TypeScript loader (tsx costs five to eight times plain node's start).
+ * tests/lib/bundle.ts - test files made into plain JavaScript once, so that no child process pays
+ * for a TypeScript loader (tsx costs five to eight times plain node's start).
  *
- * All entries are built together with shared chunks; npm packages stay outside. When the build of the
- * whole fails, each file is built alone: the ones that cannot be built are reported by name and the
- * others still run.
+ * All entries are built together with shared chunks; npm packages stay outside. When the build of
+ * the whole fails, each file is built alone: the ones that cannot be built are reported by name and
+ * the others still run.
  */
 import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -51,7 +51,8 @@ const script_of = (source: string, outdir: string) =>
   path.join(outdir, source.replace(/\.ts$/, ".js"));
 
 async function build_alone(source: string, outdir: string): Promise<built_file> {
-  // A folder of its own: the failed common build left nothing, but shared chunk names must not meet.
+  // A folder of its own: the failed common build left nothing, but shared chunk names must not
+  // meet.
   const own = path.join(outdir, source.replaceAll("/", "_"));
   try {
     await build(options([source], own));

@@ -9,9 +9,10 @@
  *   2. a line in tools/cli/commands.ts: its name, a summary for --help, and the lazy import.
  *
  * Conventions for all of them: results to stdout, progress and warnings to stderr (progress.ts);
- * `--json` prints one JSON value and nothing else; what the user did wrong is thrown as `user_error`
- * (one line, no stack, status 2), a finding or a failed check sets process.exitCode = 1; any other
- * error is our own bug and shows its stack. NO_COLOR and a pipe turn colours off (picocolors).
+ * `--json` prints one JSON value and nothing else; what the user did wrong is thrown as
+ * `user_error` (one line, no stack, status 2), a finding or a failed check sets process.exitCode =
+ * 1; any other error is our own bug and shows its stack. NO_COLOR and a pipe turn colours off
+ * (picocolors).
  *
  * This file imports nothing at the top: its start-up time is everyone's.
  */

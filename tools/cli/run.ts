@@ -6,7 +6,7 @@ export function register(program: Command): void {
   program
     .command("run")
     .description("run a scenario written in TypeScript")
-    .argument("<script>", "a .ts, .js or .mjs file; `import { Machine } from \"daxlab\"` works in it")
+    .argument("<script>", 'a .ts, .js or .mjs file; `import { Machine } from "daxlab"` works in it')
     .argument("[args...]", "left in process.argv for the script")
     .passThroughOptions()
     .action(async (script: string, args: string[]) => {

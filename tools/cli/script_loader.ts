@@ -1,9 +1,9 @@
 /**
  * tools/cli/script_loader.ts - imports a user's script, TypeScript or JavaScript, from anywhere.
  *
- * Two hooks: tsx for TypeScript, and one that resolves "daxlab" and "daxlab/kernel" to the copy that
- * runs now, so that the script and the command line share every class, and that takes a .ts file
- * outside any package as an ES module (it may use await at the top).
+ * Two hooks: tsx for TypeScript, and one that resolves "daxlab" and "daxlab/kernel" to the copy
+ * that runs now, so that the script and the command line share every class, and that takes a .ts
+ * file outside any package as an ES module (it may use await at the top).
  */
 import { existsSync } from "node:fs";
 import { register } from "node:module";

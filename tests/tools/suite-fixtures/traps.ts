@@ -1,4 +1,6 @@
-/** One way of failing (or not) per run, named by DAXLAB_TRAP; started by tests/tools/suite.test.ts. */
+/**
+ * One way of failing (or not) per run, named by DAXLAB_TRAP; started by tests/tools/suite.test.ts.
+ */
 import { add_leak_check, assert, check_after_this_test, on_dump } from "../../lib/suite.ts";
 import { requires, suite } from "../../lib/suite.ts";
 
