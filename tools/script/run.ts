@@ -1,0 +1,251 @@
+/**
+ * tools/script/run.ts - runs a `.sys` script on an emulated machine and prints what a real one would.
+ *
+ * Reading order: run_script -> run_line -> perform (one operation) -> render.
+ * An operation started with `&` goes on while later lines run; `await` asks whether it has ended
+ * once nothing in the machine can go on by itself.
+ */
+import { is_not_implemented } from "../../kernel/assert.ts";
+import { is_errno } from "../../kernel/include/errno.ts";
+import { boot_lab, type Lab, type lab_options } from "../api/lab.ts";
+import { op_context, script_process, type operation, type script_run } from "./context.ts";
+import { admin_ops } from "./ops_admin.ts";
+import { file_ops } from "./ops_file.ts";
+import { layout_ops } from "./ops_layout.ts";
+import { memory_ops } from "./ops_memory.ts";
+import { parse_script, type sys_line } from "./parse.ts";
+import { fold_repeats, trace_line } from "./trace_text.ts";
+import { BadArgument, eval_number, NoHandle } from "./values.ts";
+
+export interface script_options extends lab_options {
+  /** Print the trace of every operation, also outside `trace on`. */
+  trace_all?: boolean;
+  /** Called with each line of output as it is made. */
+  on_line?: (line: string) => void;
+}
+
+export interface script_result {
+  output: string;
+  /** The first `notImplemented()` met, or null. */
+  unsupported: string | null;
+  lab: Lab | null;
+}
+
+const OPERATIONS: Readonly<Record<string, operation>> = Object.freeze({
+  ...file_ops,
+  ...layout_ops,
+  ...memory_ops,
+  ...admin_ops,
+});
+
+/** One operation that has been started: its output once it is done. */
+interface pending_op {
+  line: sys_line;
+  result: string[] | null;
+  promise: Promise<void>;
+}
+
+class runner implements script_run {
+  readonly lab: Lab;
+  trace_on = false;
+  klog_seen: number;
+  readonly procs = new Map<number, script_process>();
+  readonly pending = new Map<number, pending_op>();
+  readonly out: string[] = [];
+  readonly opts: script_options;
+  unsupported: string | null = null;
+  events: string[] = [];
+
+  constructor(lab: Lab, opts: script_options) {
+    this.lab = lab;
+    this.opts = opts;
+    this.klog_seen = lab.kernel.dmesg().length;
+    this.procs.set(1, new script_process(lab.process));
+    lab.kernel.trace.subscribe((e) => {
+      if (this.trace_on || opts.trace_all) this.events.push(e.text());
+    });
+  }
+
+  print(text: string): void {
+    this.out.push(text);
+    this.opts.on_line?.(text);
+  }
+
+  async run_line(l: sys_line): Promise<void> {
+    const op = l.argv[0]!;
+    if (op === "kill") return this.do_kill(l);
+    if (op === "await") return this.do_await(l);
+    const pre = l.proc > 1 ? `p${l.proc}:` : "";
+    const names = this.procs.get(l.proc);
+    if (!names) return this.print(`${l.line}: ${pre}${op} = NOPROC`);
+    if (this.pending.has(l.proc)) return this.print(`${l.line}: ${pre}${op} = BUSY`);
+    if (op === "exit") return this.do_exit(l, names, pre);
+    if (!l.background) {
+      for (const t of await this.perform(l, names, pre)) this.print(t);
+      return;
+    }
+    const p: pending_op = { line: l, result: null, promise: Promise.resolve() };
+    this.pending.set(l.proc, p);
+    p.promise = this.perform(l, names, pre).then((r) => {
+      p.result = r;
+    });
+    this.print(`${l.line}: ${pre}${op} = started`);
+  }
+
+  /** Runs one operation to its end and gives the lines it prints. */
+  async perform(l: sys_line, names: script_process, pre: string): Promise<string[]> {
+    const traced = this.trace_on;
+    this.events = [];
+    let x = new op_context(this, names, l.argv, l.assign, l.line);
+    if (l.argv[0] === "repeat") x = await this.repeat(x);
+    else await this.attempt(x);
+    if ((traced || this.opts.trace_all) && l.argv[0] !== "trace") {
+      const lines = this.events.map((t) => trace_line(t, (a) => names.address_name(a)));
+      for (const t of fold_repeats(lines)) x.details.push({ mark: "~", text: t });
+    }
+    for (const s of names.process.take_signals()) {
+      x.details.push({ mark: "!", text: this.signal_text(s, names) });
+    }
+    const killed = names.process.killed_by();
+    if (killed !== null) {
+      this.procs.delete(l.proc);
+      return [`${l.line}: ${pre}${l.argv[0]} = KILLED ${killed}`];
+    }
+    const head = `${l.line}: ${pre}${l.argv[0]} = ${x.head}`;
+    return [head, ...x.details.map((d) => `${l.line}${d.mark} ${d.text}`)];
+  }
+
+  /** Carries the operation out; its failures become its result. */
+  async attempt(x: op_context): Promise<void> {
+    const op = x.argv[0]!;
+    try {
+      if (op === "fork") await this.do_fork(x);
+      else {
+        const fn = Object.hasOwn(OPERATIONS, op) ? OPERATIONS[op] : undefined;
+        if (!fn) throw new BadArgument(`unknown operation '${op}'`);
+        await fn(x);
+      }
+    } catch (e) {
+      x.head = this.failure(e, x);
+      if (e instanceof BadArgument || e instanceof NoHandle) x.details.length = 0;
+    }
+  }
+
+  failure(e: unknown, x: op_context): string {
+    if (e instanceof NoHandle) return "NOHANDLE";
+    if (e instanceof BadArgument) return "BADOP";
+    if (is_errno(e)) return e.code;
+    const code = x.p.error_code(e);
+    if (code !== null) return code;
+    const sig = x.p.signal_of(e);
+    if (sig) {
+      const counted = ["store", "load", "touch"].includes(x.argv[0]!);
+      return this.signal_text(sig, x.names) + (counted ? ` after=${sig.completed}` : "");
+    }
+    if (is_not_implemented(e)) {
+      const what = (e as Error).message;
+      this.unsupported ??= what;
+      return `NOTIMPLEMENTED ${what}`;
+    }
+    throw e;
+  }
+
+  signal_text(
+    s: { signo: string; code: string; addr: number; lsb: number },
+    names: script_process,
+  ): string {
+    let t = `${s.signo} ${s.code}`;
+    if (s.code.startsWith("BUS_MCEERR")) t += ` lsb=${s.lsb}`;
+    if (s.code.startsWith("BUS_") || s.code.startsWith("SEGV_")) t += ` at=${names.address_name(s.addr)}`;
+    return t;
+  }
+
+  /** `repeat N op args`: `%d` is the round; stops at the first error; answers the count. */
+  async repeat(x: op_context): Promise<op_context> {
+    const all = new op_context(this, x.names, x.argv, null, x.line);
+    try {
+      const n = x.num(1);
+      const words = x.argv.slice(2);
+      if (words.length === 0) throw new BadArgument("repeat what?");
+      let i = 0;
+      let why = "";
+      for (; i < n; i++) {
+        const argv = words.map((w) => w.replace("%d", String(i)));
+        const one = new op_context(this, x.names, argv, x.assign, x.line);
+        await this.attempt(one);
+        if (one.head === "NOHANDLE" || one.head === "BADOP") {
+          all.head = one.head;
+          return all;
+        }
+        if (/^(E|SIG|NOTIMPL)/.test(one.head)) {
+          why = one.head;
+          break;
+        }
+      }
+      if (why === "ENOSPC") all.head = `some then ENOSPC {${i}}`;
+      else if (why.startsWith("SIG") || why.startsWith("NOTIMPL")) all.head = why;
+      else all.head = why === "" ? String(i) : `${i} then ${why}`;
+    } catch (e) {
+      all.head = this.failure(e, all);
+    }
+    return all;
+  }
+
+  async do_fork(x: op_context): Promise<void> {
+    const m = /^p([2-8])$/.exec(x.arg(1));
+    if (!m) throw new BadArgument(x.arg(1));
+    const child = await x.p.fork();
+    this.procs.set(Number(m[1]), x.names.fork_names(child));
+    x.ok();
+  }
+
+  async do_exit(l: sys_line, names: script_process, pre: string): Promise<void> {
+    const code = l.argv[1] === undefined ? 0 : Number.parseInt(l.argv[1], 10) || 0;
+    await names.process.exit(code);
+    this.procs.delete(l.proc);
+    this.print(`${l.line}: ${pre}exit = ${code & 0xff}`);
+  }
+
+  async do_kill(l: sys_line): Promise<void> {
+    const t = Number(l.argv[1]?.slice(1));
+    const target = this.procs.get(t);
+    if (!target) return this.print(`${l.line}: kill = ESRCH`);
+    const sig = l.argv[2] === undefined ? 9 : eval_number(l.argv[2], () => 0);
+    await this.lab.kill(target.process, sig);
+    if (sig === 9) {
+      this.procs.delete(t);
+      this.pending.delete(t);
+    }
+    this.print(`${l.line}: kill = ok`);
+  }
+
+  async do_await(l: sys_line): Promise<void> {
+    const t = Number(l.argv[1]?.slice(1));
+    const p = this.pending.get(t);
+    if (!p) return this.print(`${l.line}: await = nothing`);
+    await this.lab.settle();
+    if (p.result === null) return this.print(`${l.line}: await = blocked`);
+    this.pending.delete(t);
+    this.print(`${l.line}: await = done`);
+    for (const text of p.result) this.print(text);
+  }
+}
+
+/**
+ * Runs a script on a machine booted for it. The first line of the output is the set-up's verdict.
+ * @throws ScriptError when the text is not a script; other errors are our own bugs
+ */
+export async function run_script(text: string, opts: script_options = {}): Promise<script_result> {
+  const script = parse_script(text);
+  const booted = await boot_lab(script.setup, opts);
+  const lines: string[] = [`@setup = ${booted.verdict}`];
+  opts.on_line?.(lines[0]!);
+  const r = new runner(booted.lab, opts);
+  r.unsupported = booted.unsupported;
+  try {
+    for (const l of script.lines) await r.run_line(l);
+  } finally {
+    lines.push(...r.out);
+  }
+  return { output: `${lines.join("\n")}\n`, unsupported: r.unsupported, lab: booted.lab };
+}
