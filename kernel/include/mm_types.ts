@@ -168,16 +168,22 @@ export interface vm_operations_struct {
   page_mkwrite?(vmf: vm_fault): Sometime<number>;
   pfn_mkwrite?(vmf: vm_fault): Sometime<number>;
   pagesize?(vma: vm_area_struct): number;
+  /** May the vma be moved? Throws when not. */
+  mremap?(vma: vm_area_struct): void;
 }
 
 export interface vm_area_struct {
   vm_start: number; // mmap_lock
   vm_end: number; // mmap_lock; exclusive
   vm_flags: number; // mmap_lock
-  vm_pgoff: number; // pages
-  vm_file: file | null;
-  vm_ops: vm_operations_struct | null;
+  /** Bits that a new entry gets (_PAGE_*, mm/pgtable.ts). mmap_lock */
+  vm_page_prot: number;
+  vm_pgoff: number; // pages; of an anonymous vma its first address in pages
+  vm_file: file | null; // mmap_lock
+  vm_ops: vm_operations_struct | null; // null: anonymous
   vm_private_data: unknown;
+  /** Not null once the vma may hold anonymous pages. mmap_lock, page_table_lock */
+  anon_vma: object | null;
   readonly vm_mm: mm_struct;
 }
 
@@ -186,7 +192,28 @@ export interface mm_struct {
   readonly mmap_lock: rw_semaphore;
   /** today's name and the seeds' name are the same lock */
   readonly mmap_sem: rw_semaphore;
+  /** Covers every level of the page tables. */
   readonly page_table_lock: spinlock_t;
+  /** Sorted by address, without overlap. mmap_lock */
+  readonly mmap: vm_area_struct[];
+  /** Highest address of a mapping whose place the kernel chooses. Immutable. */
+  mmap_base: number;
+  /** First address beyond user space. Immutable. */
+  readonly task_size: number;
+  total_vm: number; // pages; mmap_lock
+  locked_vm: number; // pages; mmap_lock
+  data_vm: number; // pages; mmap_lock
+  def_flags: number; // mmap_lock
+  /** Resident pages, by kind. page_table_lock */
+  rss_file: number;
+  rss_anon: number;
+  rss_shmem: number;
+  /** Tasks that use it. */
+  mm_users: number;
+  /** Top of the page tables (mm/pgtable.ts). page_table_lock */
+  readonly pgd: unknown;
+  /** The translation cache (mm/tlb.ts). */
+  readonly tlb: unknown;
 }
 
 /** One fault under way. */
@@ -202,4 +229,33 @@ export interface vm_fault {
   cow_page: page | null;
   /** Entry seen when the fault began: 0 for none (see mm/pgtable.ts for the encoding). */
   orig_pte: number;
+  /** Huge entry seen when the fault began; 0 when the slot was empty or held a table. */
+  orig_pmd: number;
+}
+
+/** Page-table orders of huge_fault, in pages of 4 KiB. */
+export const PTE_ORDER = 0;
+export const PMD_ORDER = 9;
+export const PUD_ORDER = 18;
+
+/** A range of device pages that have descriptors. Linux: struct dev_pagemap. */
+export interface dev_pagemap {
+  readonly start_pfn: number;
+  readonly nr: number;
+  readonly type: "fs_dax" | "devdax" | "generic";
+  /** The last extra reference of a page is gone (its count fell to 1). Wakes who waits for idle. */
+  page_idle?(page: page): void;
+  /** Memory went bad: tell the owner. */
+  memory_failure?(pgmap: dev_pagemap, pfn: number, nr: number, flags: number): Promise<void>;
+  readonly owner: unknown;
+}
+
+/** What mm calls in fs/dax.ts for mappings that hold value entries. `kernel.dax_mm_ops`. */
+export interface dax_mm_ops {
+  /** Waits until the entry is unlocked and removes it. */
+  delete_mapping_entry(mapping: address_space, index: number): Sometime<boolean>;
+  /** Removes a clean entry; false if it is dirty. */
+  invalidate_mapping_entry_sync(mapping: address_space, index: number): Sometime<boolean>;
+  lock_page?(page: page): Sometime<unknown>;
+  unlock_page?(page: page, cookie: unknown): void;
 }
