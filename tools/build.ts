@@ -8,10 +8,16 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+function project_folder(): string {
+  let dir = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(dir, "tsconfig.pure.json"))) dir = path.dirname(dir);
+  return dir;
+}
+
+const root = project_folder();
 const version: string = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).version;
 
 const entries: Record<string, string> = {
@@ -39,22 +45,30 @@ function build_types(): void {
   if (run.status !== 0) console.error(`build: declarations: ${run.stdout.split("\n")[0]}`);
 }
 
-rmSync(path.join(root, "dist"), { recursive: true, force: true });
-await build({
-  absWorkingDir: root,
-  entryPoints: existing_entries(),
-  outdir: "dist",
-  bundle: true,
-  splitting: true,
-  format: "esm",
-  platform: "node",
-  target: "node20",
-  packages: "external",
-  sourcemap: true,
-  sourcesContent: false,
-  chunkNames: "chunks/[name]-[hash]",
-  define: { DAXLAB_VERSION: JSON.stringify(version) },
-  logLevel: "warning",
-});
-chmodSync(path.join(root, "dist/cli.js"), 0o755);
-build_types();
+/** Builds every entry into `outdir`, replacing what is there. */
+export async function build_dist(outdir: string): Promise<void> {
+  rmSync(outdir, { recursive: true, force: true });
+  await build({
+    absWorkingDir: root,
+    entryPoints: existing_entries(),
+    outdir,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    packages: "external",
+    sourcemap: true,
+    sourcesContent: false,
+    chunkNames: "chunks/[name]-[hash]",
+    define: { DAXLAB_VERSION: JSON.stringify(version) },
+    logLevel: "warning",
+  });
+  chmodSync(path.join(outdir, "cli.js"), 0o755);
+}
+
+const started = process.argv[1];
+if (started !== undefined && import.meta.url === pathToFileURL(started).href) {
+  await build_dist(path.join(root, "dist"));
+  build_types();
+}

@@ -23,4 +23,8 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "run a scenario: a TypeScript file, or a .sys case",
     load: () => import("./run.ts"),
   },
+  bench: {
+    summary: "measure against memfs, @zenfs/core, Map and sorted-btree",
+    load: () => import("./bench.ts"),
+  },
 };

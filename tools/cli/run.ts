@@ -1,4 +1,5 @@
 /** tools/cli/run.ts - `daxlab run SCRIPT.ts`. */
+import path from "node:path";
 import type { Command } from "commander";
 import { import_script } from "./script_loader.ts";
 
@@ -10,7 +11,7 @@ export function register(program: Command): void {
     .argument("[args...]", "left in process.argv for the script")
     .passThroughOptions()
     .action(async (script: string, args: string[]) => {
-      process.argv = [process.argv[0]!, script, ...args];
+      process.argv = [process.argv[0]!, path.resolve(script), ...args];
       await import_script(script);
     });
 }

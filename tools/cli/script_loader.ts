@@ -23,15 +23,21 @@ const hook = (targets: Record<string, string>) => `
   }
 `;
 
+/** The first folder above this file that has `name`. */
+function folder_with(name: string): string {
+  let dir = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(dir, name))) dir = path.dirname(dir);
+  return dir;
+}
+
 /** URLs of the public entries: beside this file's bundle, or the sources when run from those. */
 function entry_urls(): Record<string, string> {
-  let dir = path.dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(path.join(dir, "package.json"))) dir = path.dirname(dir);
   const from_source = import.meta.url.endsWith(".ts");
+  const dir = folder_with(from_source ? "package.json" : "cli.js");
   const url = (file: string) => pathToFileURL(path.join(dir, file)).href;
   return from_source
     ? { daxlab: url("index.ts"), "daxlab/kernel": url("tools/api/kernel.ts") }
-    : { daxlab: url("dist/index.js"), "daxlab/kernel": url("dist/kernel.js") };
+    : { daxlab: url("index.js"), "daxlab/kernel": url("kernel.js") };
 }
 
 /** Imports the module at `file` (relative to the working folder). */
