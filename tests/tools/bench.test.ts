@@ -28,7 +28,14 @@ t("every contestant runs in every round, in whole grains, awaited", async () => 
   const g = await run_group(
     "x",
     [
-      { name: "a", max_n: 4, fn: (n) => void (busy(), counts["a"]!.push(n)) },
+      {
+        name: "a",
+        max_n: 4,
+        fn(n) {
+          busy();
+          counts["a"]!.push(n);
+        },
+      },
       {
         name: "b",
         grain: 3,
