@@ -1,0 +1,323 @@
+/**
+ * drivers/dax/super.ts - the DAX device: what stands between a filesystem and a memory driver.
+ * Linux: drivers/dax/super.c, include/linux/dax.h. Differs: no inode of its own (a reference count
+ * does its work), and a "kernel address" is a physical address.
+ *
+ * Reading order: alloc_dax() -> fs_dax_get_by_bdev() -> dax_direct_access() -> kill_dax()
+ *
+ * Locks: `dax_srcu`, one per Kernel. Every use of a device is in a read section (dax_read_lock), which
+ * for read() and write() spans the user copy and so a page fault. kill_dax() waits for all sections:
+ * whoever waits for the killer inside one is in a deadlock.
+ *
+ * Invariants: the holder is claimed by compare-and-swap, its operations are stored after it (so a
+ * notification that comes in between sees a holder without operations: EOPNOTSUPP). A dead device
+ * never comes back: holder and operations stay cleared.
+ */
+import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
+import type {
+  dax_device,
+  dax_holder_operations,
+  dax_operations,
+  dax_range,
+} from "../../kernel/include/dax.ts";
+import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, is_errno } from "../../kernel/include/errno.ts";
+import type { Sometime, fs_dax_info } from "../../kernel/include/fs.ts";
+import type { srcu_struct } from "../../kernel/include/locks.ts";
+import type { page } from "../../kernel/include/mm_types.ts";
+import type { iov_iter } from "../../kernel/include/uio.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { assert } from "../../kernel/assert.ts";
+import { lock_class } from "../../kernel/locking/class.ts";
+import { srcu } from "../../kernel/locking/srcu.ts";
+
+const DAX_SRCU = lock_class("dax_srcu");
+
+export interface dax_state {
+  readonly dax_srcu: srcu_struct;
+  /** Which disk has which device. */
+  readonly dax_hosts: Map<gendisk, dax_device_object>;
+  next_minor: number;
+  /** fs/dax: wakes who waits for a page of an fsdax device to fall idle. */
+  page_idle: ((page: page) => void) | null;
+}
+
+export function dax_state(kernel: Kernel): dax_state {
+  kernel.dax_state ??= {
+    dax_srcu: new srcu(kernel.machine, DAX_SRCU),
+    dax_hosts: new Map(),
+    next_minor: 0,
+    page_idle: null,
+  } satisfies dax_state;
+  return kernel.dax_state as dax_state;
+}
+
+class dax_device_object implements dax_device {
+  readonly kernel: Kernel;
+  readonly name: string;
+  readonly ops: dax_operations;
+  readonly base_pfn: number; // immutable
+  private_data: unknown;
+  alive = true; // cleared once, by kill_dax()
+  synchronous = false;
+  write_cache = false;
+  nocache = false;
+  nomc = false;
+  holder_data: unknown = null; // compare-and-swap
+  holder_ops: dax_holder_operations | null = null;
+  refs = 1;
+
+  constructor(kernel: Kernel, name: string, ops: dax_operations, base_pfn: number, data: unknown) {
+    this.kernel = kernel;
+    this.name = name;
+    this.ops = ops;
+    this.base_pfn = base_pfn;
+    this.private_data = data;
+  }
+}
+
+/** Enters a read section: the device stays as alive as it is. Give the cookie to dax_read_unlock(). */
+export function dax_read_lock(kernel: Kernel): number {
+  return dax_state(kernel).dax_srcu.read_lock();
+}
+
+export function dax_read_unlock(kernel: Kernel, id: number): void {
+  dax_state(kernel).dax_srcu.read_unlock(id);
+}
+
+/** A live device over memory whose page 0 is frame `base_pfn`. */
+export function alloc_dax(
+  kernel: Kernel,
+  private_data: unknown,
+  ops: dax_operations,
+  base_pfn: number,
+  name?: string,
+): dax_device {
+  const st = dax_state(kernel);
+  const minor = st.next_minor++;
+  return new dax_device_object(kernel, name ?? `dax${minor}`, ops, base_pfn, private_data);
+}
+
+export function dax_alive(dev: dax_device): boolean {
+  return dev.alive;
+}
+
+export function put_dax(dev: dax_device | null): void {
+  if (dev) (dev as dax_device_object).refs--;
+}
+
+/**
+ * Ends a device: its holder hears "all of it failed" first, then no new use begins, then the uses
+ * under way are waited for, then the holder is forgotten.
+ */
+export async function kill_dax(dev: dax_device | null): Promise<void> {
+  if (!dev) return;
+  if (dev.holder_data !== null) {
+    try {
+      await dax_holder_notify_failure(dev, 0, Number.MAX_SAFE_INTEGER, 0);
+    } catch (err) {
+      if (!is_errno(err)) throw err;
+    }
+  }
+  dev.alive = false;
+  const p = dax_state((dev as dax_device_object).kernel).dax_srcu.synchronize();
+  if (p) await p;
+  dev.holder_ops = null;
+  dev.holder_data = null;
+}
+
+export function dax_add_host(dev: dax_device, disk: gendisk): void {
+  const d = dev as dax_device_object;
+  const hosts = dax_state(d.kernel).dax_hosts;
+  assert(!hosts.has(disk), "a disk has one DAX device");
+  hosts.set(disk, d);
+  disk.dax_dev = dev;
+}
+
+export function dax_remove_host(kernel: Kernel, disk: gendisk): void {
+  dax_state(kernel).dax_hosts.delete(disk);
+  disk.dax_dev = null;
+}
+
+/**
+ * The DAX device under `bdev`, and the byte at which the partition starts on it. With a `holder` the
+ * device is claimed: a device that is held already, by whomever, answers as if there were none. Null
+ * also when the partition is not page aligned (logged) or the device is dead.
+ */
+export function fs_dax_get_by_bdev(
+  kernel: Kernel,
+  bdev: block_device,
+  holder: unknown = null,
+  ops: dax_holder_operations | null = null,
+): fs_dax_info | null {
+  if (!bdev.bd_disk.queue_dax) return null;
+  const start_off = bdev.bd_start_sect * 512;
+  const part_size = bdev.bd_nr_sectors * 512;
+  if (start_off % kernel.PAGE_SIZE || part_size % kernel.PAGE_SIZE) {
+    kernel.pr_info(`${bdev.bd_name}: error: unaligned partition for dax`);
+    return null;
+  }
+  const id = dax_read_lock(kernel);
+  let dev = dax_state(kernel).dax_hosts.get(bdev.bd_disk) ?? null;
+  if (dev && (!dev.alive || dev.refs <= 0)) dev = null;
+  if (dev && holder !== null) {
+    if (dev.holder_data === null) {
+      dev.holder_data = holder;
+      dev.holder_ops = ops;
+    } else {
+      dev = null;
+    }
+  }
+  if (dev) dev.refs++;
+  dax_read_unlock(kernel, id);
+  return dev && { dax_dev: dev, start_off };
+}
+
+/** Claims a device got by other means (device mapper). Throws ENXIO on a dead one, EBUSY never. */
+export function fs_dax_get(dev: dax_device, holder: unknown, ops: dax_holder_operations): boolean {
+  const d = dev as dax_device_object;
+  if (!d.alive || d.refs <= 0 || d.holder_data !== null) return false;
+  d.holder_data = holder;
+  d.holder_ops = ops;
+  d.refs++;
+  return true;
+}
+
+/** Only the holder's own release clears the holder; after kill_dax() there is none to clear. */
+export function fs_put_dax(dev: dax_device | null, holder: unknown = null): void {
+  if (dev && holder !== null && dev.holder_data === holder) {
+    dev.holder_data = null;
+    dev.holder_ops = null;
+  }
+  put_dax(dev);
+}
+
+export function dax_holder(dev: dax_device): unknown {
+  return dev.holder_data;
+}
+
+/**
+ * Where page `pgoff` of the device is, and how many pages (at most `nr_pages`) follow it: filled into
+ * `out`. EOPNOTSUPP: no device; ENXIO: dead; EINVAL: negative count; ERANGE: nothing there; and what the
+ * driver throws, EIO for bad sectors. Call it in a read section.
+ */
+export function dax_direct_access(
+  dev: dax_device | null,
+  pgoff: number,
+  nr_pages: number,
+  mode: number,
+  out: dax_range,
+): void {
+  if (!dev) throw EOPNOTSUPP;
+  if (!dev.alive) throw ENXIO;
+  if (nr_pages < 0) throw EINVAL;
+  if (!dev.ops) throw EOPNOTSUPP;
+  dev.ops.direct_access(dev, pgoff, nr_pages, mode, out);
+  if (out.nr_pages <= 0) throw ERANGE;
+  if (out.nr_pages > nr_pages) out.nr_pages = nr_pages;
+}
+
+/** Copies the iterator's next bytes to the device; 0 on a dead one. Returns bytes copied. */
+export function dax_copy_from_iter(
+  dev: dax_device,
+  paddr: number,
+  bytes: number,
+  iter: iov_iter,
+): Sometime<number> {
+  if (!dev.alive) return 0;
+  return iter.copy_iter_to_phys(paddr, bytes, dev.nocache);
+}
+
+export function dax_copy_to_iter(
+  dev: dax_device,
+  paddr: number,
+  bytes: number,
+  iter: iov_iter,
+): Sometime<number> {
+  if (!dev.alive) return 0;
+  return iter.copy_phys_to_iter(paddr, bytes);
+}
+
+/** One page at a time, as the kernel has it: EIO for more. ENXIO: dead. */
+export function dax_zero_page_range(
+  dev: dax_device,
+  pgoff: number,
+  nr_pages: number,
+): Sometime<void> {
+  if (!dev.alive) throw ENXIO;
+  if (nr_pages !== 1) throw EIO;
+  if (!dev.ops) throw EOPNOTSUPP;
+  return dev.ops.zero_page_range(dev, pgoff, nr_pages);
+}
+
+/** Writes over bad sectors. Returns bytes written; 0 when the driver cannot. */
+export function dax_recovery_write(
+  dev: dax_device,
+  pgoff: number,
+  paddr: number,
+  bytes: number,
+  iter: iov_iter,
+): Sometime<number> {
+  return dev.ops?.recovery_write?.(dev, pgoff, paddr, bytes, iter) ?? 0;
+}
+
+/**
+ * Writes the range's cache lines back, when the device needs it (write_cache). They are durable after
+ * the next fence.
+ */
+export function dax_flush(dev: dax_device, paddr: number, len: number): void {
+  if (!dev.write_cache) return;
+  (dev as dax_device_object).kernel.phys.clwb(paddr, len);
+}
+
+/**
+ * Tells the holder that a byte range of the device is bad. ENXIO: dead device; EOPNOTSUPP: no holder
+ * operations; else whatever the holder throws.
+ */
+export async function dax_holder_notify_failure(
+  dev: dax_device,
+  off: number,
+  len: number,
+  mf_flags: number,
+): Promise<void> {
+  const kernel = (dev as dax_device_object).kernel;
+  const id = dax_read_lock(kernel);
+  try {
+    if (!dev.alive) throw ENXIO;
+    // Read once: a concurrent fs_put_dax() may clear it while the holder works.
+    const ops = dev.holder_ops;
+    if (!ops) throw EOPNOTSUPP;
+    await ops.notify_failure(dev, off, len, mf_flags);
+  } finally {
+    dax_read_unlock(kernel, id);
+  }
+}
+
+export function dax_write_cache(dev: dax_device, wc: boolean): void {
+  dev.write_cache = wc;
+}
+export function dax_write_cache_enabled(dev: dax_device): boolean {
+  return dev.write_cache;
+}
+export function dax_synchronous(dev: dax_device): boolean {
+  return dev.synchronous;
+}
+export function set_dax_synchronous(dev: dax_device): void {
+  dev.synchronous = true;
+}
+export function set_dax_nocache(dev: dax_device): void {
+  dev.nocache = true;
+}
+export function set_dax_nomc(dev: dax_device): void {
+  dev.nomc = true;
+}
+
+/** May a file of this device be mapped with MAP_SYNC? `is_dax` says whether the inode is S_DAX. */
+export function daxdev_mapping_supported(
+  is_dax: boolean,
+  wants_sync: boolean,
+  dev: dax_device | null,
+): boolean {
+  if (!wants_sync) return true;
+  if (!is_dax || !dev) return false;
+  return dev.synchronous;
+}

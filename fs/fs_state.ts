@@ -1,0 +1,43 @@
+/**
+ * fs/fs_state.ts - what iomap, DAX and the buffer cache keep for one Kernel (`kernel.fs_state`).
+ * No Linux counterpart: there these are static variables.
+ */
+import type { wait_queue_head } from "../kernel/include/locks.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { dax_range } from "../kernel/include/dax.ts";
+import type { iomap_iter } from "./iomap/iter.ts";
+
+export interface fs_state {
+  /** Iterators not in use. */
+  readonly iomap_iters: iomap_iter[];
+  /** Result of the last dax_direct_access: read at once, before anything can sleep. */
+  readonly dax_scratch: dax_range & { recovery: boolean };
+  /** DAX entry wait queues by hash of (mapping, first index), made at the first wait. */
+  readonly dax_wait_table: Map<number, wait_queue_head>;
+  /** WARN_ON_ONCE places that have warned. */
+  readonly warned: Set<string>;
+}
+
+export function fs_state(kernel: Kernel): fs_state {
+  return (kernel.fs_state ??= make_fs_state()) as fs_state;
+}
+
+function make_fs_state(): fs_state {
+  return {
+    iomap_iters: [],
+    dax_scratch: { nr_pages: 0, paddr: 0, pfn: 0, recovery: false },
+    dax_wait_table: new Map(),
+    warned: new Set(),
+  };
+}
+
+/** A kernel warning, once for each place (`what`). Returns `cond`. */
+export function warn_on_once(kernel: Kernel, cond: boolean, what: string): boolean {
+  if (!cond) return false;
+  const { warned } = fs_state(kernel);
+  if (!warned.has(what)) {
+    warned.add(what);
+    kernel.pr_warn(`WARNING: ${what}`);
+  }
+  return true;
+}
