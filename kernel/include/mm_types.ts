@@ -1,4 +1,5 @@
 /** kernel/include/mm_types.ts - address spaces, pages, vmas, faults. Linux: include/linux/{mm_types,mm,fs}.h. Classes: mm/. */
+import type { dax_device } from "./dax.ts";
 import type { Sometime, file, inode, writeback_control } from "./fs.ts";
 import type { bit_lock, rw_semaphore, spinlock_t } from "./locks.ts";
 import type { xarray } from "../lib/xarray.ts";
@@ -118,6 +119,8 @@ export interface address_space {
   flags: number; // AS_*
   wb_err: number;
   writeback_index: number;
+  /** Device whose frames the DAX entries hold; set by fs/dax before the first entry. i_pages lock */
+  dax_dev?: dax_device | null;
 }
 export const AS_EIO = 1 << 0;
 export const AS_ENOSPC = 1 << 1;
