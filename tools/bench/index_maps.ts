@@ -2,11 +2,22 @@
  * tools/bench/index_maps.ts - index -> entry maps: the XArray, and what one would take instead.
  */
 import { GFP_KERNEL } from "../../kernel/include/gfp.ts";
-import { xa_erase, xa_load, xa_store } from "../../kernel/lib/xarray/api.ts";
-import { xas_find, xas_next_entry } from "../../kernel/lib/xarray/find.ts";
-import { xarray } from "../../kernel/lib/xarray/node.ts";
-import { ULONG_MAX, xa_mk_value, xa_to_value } from "../../kernel/lib/xarray/value.ts";
-import { xa_state } from "../../kernel/lib/xarray/xas.ts";
+import {
+  ULONG_MAX,
+  xa_clear_mark,
+  xa_erase,
+  xa_load,
+  XA_MARK_0,
+  xa_mk_value,
+  xa_set_mark,
+  xa_state,
+  xa_store,
+  xa_to_value,
+  xarray,
+  xas_find,
+  xas_find_marked,
+  xas_next_entry,
+} from "../../kernel/lib/xarray.ts";
 import { bench_random, type contestant, type group_result, run_group, sink } from "./harness.ts";
 import { load_peer } from "./peers.ts";
 
@@ -18,6 +29,8 @@ export interface index_map {
   erase(i: number): void;
   /** Calls `fn` on every index in order; absent where the map has no order of its own. */
   walk?(fn: (i: number) => void): void;
+  /** Marks `i`, finds the first marked index, unmarks it; absent where there is nothing like it. */
+  mark_step?(i: number): number;
 }
 
 class xarray_map implements index_map {
@@ -36,10 +49,19 @@ class xarray_map implements index_map {
     let entry = xas_find(xas, ULONG_MAX);
     for (; entry !== null; entry = xas_next_entry(xas, ULONG_MAX)) fn(xas.xa_index as number);
   }
+  mark_step(i: number): number {
+    xa_set_mark(this.#xa, i, XA_MARK_0);
+    const xas = new xa_state(this.#xa, 0);
+    xas_find_marked(xas, ULONG_MAX, XA_MARK_0);
+    const found = xas.xa_index as number;
+    xa_clear_mark(this.#xa, found, XA_MARK_0);
+    return found;
+  }
 }
 
 class js_map implements index_map {
   readonly #map = new Map<number, number>();
+  readonly #marked = new Set<number>();
   store(i: number, value: number): void {
     this.#map.set(i, value);
   }
@@ -51,6 +73,13 @@ class js_map implements index_map {
   }
   walk(fn: (i: number) => void): void {
     for (const i of Float64Array.from(this.#map.keys()).sort()) fn(i);
+  }
+  mark_step(i: number): number {
+    this.#marked.add(i);
+    let found = Number.POSITIVE_INFINITY;
+    for (const k of this.#marked) found = Math.min(found, k);
+    this.#marked.delete(found);
+    return found;
   }
 }
 
@@ -69,8 +98,10 @@ class plain_object implements index_map {
 
 class btree_map implements index_map {
   readonly #tree: any;
-  constructor(tree: any) {
+  readonly #marked: any;
+  constructor(tree: any, marked: any) {
     this.#tree = tree;
+    this.#marked = marked;
   }
   store(i: number, value: number): void {
     this.#tree.set(i, value);
@@ -84,6 +115,12 @@ class btree_map implements index_map {
   walk(fn: (i: number) => void): void {
     this.#tree.forEachPair((i: number) => fn(i));
   }
+  mark_step(i: number): number {
+    this.#marked.set(i, true);
+    const found: number = this.#marked.minKey();
+    this.#marked.delete(found);
+    return found;
+  }
 }
 
 type makers = Record<string, () => index_map>;
@@ -95,7 +132,7 @@ export async function make_index_maps(): Promise<makers> {
     XArray: () => new xarray_map(),
     Map: () => new js_map(),
     "plain object": () => new plain_object(),
-    "sorted-btree": () => new btree_map(new BTree()),
+    "sorted-btree": () => new btree_map(new BTree(), new BTree()),
   };
 }
 
@@ -146,6 +183,8 @@ export function check_index_maps(maps: makers, k: keys = make_keys()): void {
     const seen: number[] = [];
     map.walk?.((i) => seen.push(i));
     const sorted = [...want.keys()].sort((a, b) => a - b);
+    const marked = map.mark_step?.(sorted[9]!) ?? sorted[9];
+    if (marked !== sorted[9]) throw new Error(`${name}: finds another mark`);
     if (map.walk && seen.join() !== sorted.join()) throw new Error(`${name}: walks another order`);
   }
 }
@@ -205,6 +244,18 @@ const groups: readonly [title: string, timed][] = [
           map.erase(key);
           map.store(key, value_of(key));
         }
+      };
+    },
+  ],
+  [
+    "mark, find the mark, unmark, dense random",
+    (make, k) => {
+      const map = filled(make, k.dense);
+      if (!map.mark_step) return undefined;
+      return (n) => {
+        let sum = 0;
+        for (let i = 0; i < n; i++) sum ^= map.mark_step!(k.shuffled[i & (DENSE - 1)]!);
+        sink.value ^= sum;
       };
     },
   ],

@@ -23,6 +23,10 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "run a scenario: a TypeScript file, or a .sys case",
     load: () => import("./run.ts"),
   },
+  selftest: {
+    summary: "the kernel's own selftests, here: xarray",
+    load: () => import("./selftest.ts"),
+  },
   bench: {
     summary: "measure against memfs, @zenfs/core, Map and sorted-btree",
     load: () => import("./bench.ts"),
