@@ -125,6 +125,8 @@ export const DCACHE_MOUNTED = 1 << 1;
 export const DCACHE_DISCONNECTED = 1 << 2;
 /** Not kept when its last reference goes (d_mark_dontcache). */
 export const DCACHE_DONTCACHE = 1 << 3;
+/** Being looked up: nobody else finds it yet. */
+export const DCACHE_PAR_LOOKUP = 1 << 4;
 
 export interface vfsmount {
   mnt_root: dentry; // immutable
@@ -273,6 +275,8 @@ export const ATTR_FILE = 1 << 13;
 export const ATTR_KILL_PRIV = 1 << 14;
 export const ATTR_OPEN = 1 << 15;
 export const ATTR_TIMES_SET = 1 << 16;
+/** utimes with both times "now": write permission is enough. */
+export const ATTR_TOUCH = 1 << 17;
 
 export interface iattr {
   ia_valid: number;
@@ -349,8 +353,11 @@ export interface fiemap_extent_info {
 }
 
 export interface inode_operations {
-  /** Fills `dentry` (positive or negative); throws on IO error only. Called with i_rwsem of dir held. */
-  lookup?(dir: inode, dentry: dentry, flags: number): Sometime<void>;
+  /**
+   * Fills `dentry` (positive or negative) with d_splice_alias or d_add; throws on IO error only. Called
+   * with i_rwsem of dir held. Returns what d_splice_alias returned: another dentry to use instead.
+   */
+  lookup?(dir: inode, dentry: dentry, flags: number): Sometime<dentry | void>;
   create?(dir: inode, dentry: dentry, mode: number, excl: boolean): Promise<void>;
   link?(old_dentry: dentry, dir: inode, new_dentry: dentry): Promise<void>;
   unlink?(dir: inode, dentry: dentry): Promise<void>;

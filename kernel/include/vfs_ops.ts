@@ -15,6 +15,10 @@ export interface vfs_ops {
   write_inode_now(inode: inode, sync: boolean): Sometime<void>;
   /** fs: the last reference of a file is gone. */
   __fput(file: file): Sometime<void>;
+  /** fs: atime of a read, mtime and ctime of a write, set-id bits of a write. For the page cache. */
+  file_accessed(file: file): Sometime<void>;
+  file_update_time(file: file): Sometime<void>;
+  file_remove_privs(file: file): Sometime<void>;
   /** fs: what opening a device node or a fifo leads to. */
   special_fops: {
     def_chr_fops: file_operations;

@@ -9,7 +9,7 @@
  * for the end and makes a new one). Whoever waits does so on sb.s_inode_wait and looks again.
  * Invariant: an inode in s_inodes without I_NEW|I_FREEING may be taken by anyone with __iget.
  */
-import { EBUSY, EIO, EMLINK, ETXTBSY } from "../include/errno.ts";
+import { EBUSY, EIO, EMLINK, ENXIO, ETXTBSY } from "../include/errno.ts";
 import type {
   MaybeWait,
   Sometime,
@@ -57,7 +57,12 @@ export const I_MUTEX_NONDIR2 = 4;
 export const I_MUTEX_PARENT2 = 5;
 
 export const empty_iops: inode_operations = Object.freeze({});
-export const no_open_fops: file_operations = Object.freeze({ name: "no_open_fops" });
+export const no_open_fops: file_operations = Object.freeze({
+  name: "no_open_fops",
+  open(): never {
+    throw ENXIO;
+  },
+});
 
 const ZERO_TIME: timespec64 = Object.freeze({ tv_sec: 0, tv_nsec: 0 });
 
@@ -548,14 +553,7 @@ export function timestamp_truncate(t: timespec64, sb: super_block): timespec64 {
   return { tv_sec: t.tv_sec, tv_nsec: t.tv_nsec - (t.tv_nsec % gran) };
 }
 
-export function timespec64_equal(a: timespec64, b: timespec64): boolean {
-  return a.tv_sec === b.tv_sec && a.tv_nsec === b.tv_nsec;
-}
-
-/** Negative, 0 or positive as `a` is earlier than, equal to or later than `b`. */
-export function timespec64_compare(a: timespec64, b: timespec64): number {
-  return a.tv_sec !== b.tv_sec ? a.tv_sec - b.tv_sec : a.tv_nsec - b.tv_nsec;
-}
+export { timespec64_compare, timespec64_equal } from "../time.ts";
 
 export const i_size_read = (inode: inode): number => inode.i_size;
 
