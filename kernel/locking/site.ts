@@ -1,0 +1,35 @@
+/**
+ * kernel/locking/site.ts - where in the source a lock was taken, when a run is repeated for its report.
+ *
+ * A captured stack costs 5-20 us, so this runs only with machine.stacks. Frames of the lock and scheduler
+ * code itself and of the runtime say nothing and are left out.
+ */
+const OWN_FRAME =
+  /kernel[\\/](locking|sched)[\\/]|node:|node_modules|<anonymous>|Promise\.|new Promise/;
+const PLACE = /(?:\(|at (?:async )?)(?:[a-z]+:\/\/)?([^()\s]+?):(\d+):\d+\)?$/;
+const NAME = /at (?:async )?(?:new )?([\w.$<>[\] ]+?) \(/;
+const FRAMES_MAX = 6;
+
+function frame(line: string): string | null {
+  const place = PLACE.exec(line);
+  if (place === null) return null;
+  const file = place[1]!.replace(/\\/g, "/");
+  const root = /(?:^|\/)((?:kernel|mm|drivers|fs|tools|tests)\/.*)$/.exec(file);
+  const short = root ? root[1]! : file.slice(file.lastIndexOf("/") + 1);
+  const name = NAME.exec(line);
+  const where = `${short}:${place[2]}`;
+  return name ? `${name[1]!.replace(/^Object\./, "")} (${where})` : where;
+}
+
+/** "inode_lock (fs/open.ts:12) < do_truncate (fs/open.ts:60) < ...", innermost first. */
+export function call_site(): string {
+  const lines = (new Error("site").stack ?? "").split("\n").slice(1);
+  const out: string[] = [];
+  for (const line of lines) {
+    if (OWN_FRAME.test(line)) continue;
+    const text = frame(line);
+    if (text !== null) out.push(text);
+    if (out.length === FRAMES_MAX) break;
+  }
+  return out.join(" < ");
+}
