@@ -372,7 +372,8 @@ export interface inode_operations {
     new_dentry: dentry,
     flags: number,
   ): Promise<void>;
-  tmpfile?(dir: inode, file: file, dentry: dentry, mode: number): Promise<void>;
+  /** O_TMPFILE: makes an inode without links and gives it to `dentry` with d_tmpfile. */
+  tmpfile?(dir: inode, dentry: dentry, mode: number): Promise<void>;
   get_link?(dentry: dentry | null, inode: inode): Sometime<string>;
   permission?(inode: inode, mask: number): void;
   setattr?(dentry: dentry, attr: iattr): Promise<void>;
