@@ -90,7 +90,8 @@ export class Kernel {
   nvdimm_state: unknown = null;
   vfs_state: unknown = null;
   fs_state: unknown = null;
-  vfs_ops: vfs_ops | null = null;
+  /** What kernel/vfs calls upwards: mm and fs fill it in at boot. */
+  vfs_ops: vfs_ops = {} as vfs_ops;
   dax_mm_ops: dax_mm_ops | null = null;
   task_ops: task_ops | null = null;
 

@@ -24,6 +24,7 @@ export const SIGPIPE = 13;
 export const SIGALRM = 14;
 export const SIGTERM = 15;
 export const SIGCHLD = 17;
+export const SIGXFSZ = 25;
 export const SIGIO = 29;
 
 export const SI_USER = 0;
@@ -52,6 +53,7 @@ const SIGNAL_NAMES: Readonly<Record<number, string>> = Object.freeze({
   [SIGALRM]: "SIGALRM",
   [SIGTERM]: "SIGTERM",
   [SIGCHLD]: "SIGCHLD",
+  [SIGXFSZ]: "SIGXFSZ",
   [SIGIO]: "SIGIO",
 });
 const BUS_CODES: readonly string[] = Object.freeze([
@@ -115,6 +117,8 @@ export class signal_struct {
   /** Signals with a handler installed, and what SIG_IGN covers: others that arrive kill. */
   readonly handled = new Set<number>();
   readonly ignored = new Set<number>([SIGCHLD]);
+  /** Soft resource limits by RLIMIT_* number; a hole is no limit. fork copies them. */
+  rlim: number[] = [];
   /** The process has been killed by this signal; 0 if it lives. */
   killed_by = 0;
 }

@@ -53,6 +53,10 @@ export interface percpu_rw_semaphore {
   down_write(): MaybeWait;
   up_write(): void;
   assert_held(): void;
+  /** A freeze outlives the call: the lock stays taken for write without an owner ... */
+  disown_write(): void;
+  /** ... until the task that thaws takes it over and releases it. */
+  adopt_write(): void;
 }
 
 export interface completion {

@@ -10,6 +10,7 @@ import type { mm_struct } from "../include/mm_types.ts";
 import type { Kernel } from "../kernel.ts";
 import type { lock_base } from "../locking/lock.ts";
 import type { signal_struct } from "../signal.ts";
+import type { wait_queue_head } from "./wait.ts";
 
 /** task.state */
 export const TASK_OUTSIDE = 0; // between calls: in user mode, as it were
@@ -81,6 +82,8 @@ export class task_struct {
   /** Running transaction handle of the journalling filesystem. */
   journal_info: unknown = null;
   pagefault_disabled = 0;
+  /** kiocb and iterator that this task's reads and writes reuse (fs/read_write.ts). */
+  io_scratch: unknown = null;
   /** Name of the system call under way, for reports; "" outside. */
   syscall = "";
   /** Whatever tools/ ties to this thread. */
@@ -94,6 +97,8 @@ export class task_struct {
   busy = false;
   /** A call on a running scenario thread's own object is under way. */
   in_call = false;
+  /** Locks held when that call began. */
+  call_held = 0;
   resume: (() => void) | null = null;
   fail: ((e: unknown) => void) | null = null;
   /** Set by a waker that ends the sleep with an error. */
@@ -111,7 +116,7 @@ export class task_struct {
   exit_error: unknown = null;
   failed = false;
   /** Tasks waiting in join(); null: nobody. */
-  joiners: waitable | null = null;
+  joiners: wait_queue_head | null = null;
   join_seen = false;
   should_stop = false;
 

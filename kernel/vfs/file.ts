@@ -8,9 +8,8 @@ import type { cred } from "../include/cred.ts";
 import type { mutex as mutex_t } from "../include/locks.ts";
 import type { address_space } from "../include/mm_types.ts";
 import type { Kernel } from "../kernel.ts";
+import { lock_class, mutex } from "../locking/locks.ts";
 import { assert } from "../assert.ts";
-import { lock_class } from "../locking/class.ts";
-import { mutex } from "../locking/mutex.ts";
 
 const F_POS_LOCK = lock_class("&f->f_pos_lock");
 

@@ -39,11 +39,9 @@ import type { rw_semaphore as rw_semaphore_t, spinlock_t } from "../include/lock
 import type { address_space } from "../include/mm_types.ts";
 import { S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISGID, S_ISSOCK, S_IFREG } from "../include/stat.ts";
 import type { Kernel } from "../kernel.ts";
+import { lock_class, rw_semaphore, spinlock } from "../locking/locks.ts";
 import { assert } from "../assert.ts";
 import { current_cred } from "../cred.ts";
-import { lock_class } from "../locking/class.ts";
-import { rw_semaphore } from "../locking/rwsem.ts";
-import { spinlock } from "../locking/spinlock.ts";
 
 const I_RWSEM = lock_class("&inode->i_rwsem");
 const I_LOCK = lock_class("&inode->i_lock");
@@ -127,8 +125,8 @@ class vfs_inode implements inode {
     this.i_dio_count = 0;
     this.i_op = empty_iops;
     this.i_fop = no_open_fops;
-    this.i_rwsem = new rw_semaphore(kernel.machine, I_RWSEM);
-    this.i_lock = new spinlock(kernel.machine, I_LOCK);
+    this.i_rwsem = new rw_semaphore(kernel.machine, I_RWSEM, this);
+    this.i_lock = new spinlock(kernel.machine, I_LOCK, this);
     this.i_link = null;
     this.i_bdev = null;
     this.i_fs = null;
@@ -139,6 +137,10 @@ class vfs_inode implements inode {
     const mapping = kernel.vfs_ops.new_address_space(kernel, this);
     this.i_data = mapping;
     this.i_mapping = mapping;
+  }
+
+  lock_label(): string {
+    return `inode ${this.i_ino} of ${this.i_sb.s_id}`;
   }
 }
 

@@ -35,11 +35,7 @@ import type {
 } from "../include/locks.ts";
 import { MKDEV, S_ISREG } from "../include/stat.ts";
 import type { Kernel } from "../kernel.ts";
-import { lock_class } from "../locking/class.ts";
-import { mutex } from "../locking/mutex.ts";
-import { percpu_rwsem } from "../locking/percpu-rwsem.ts";
-import { rw_semaphore } from "../locking/rwsem.ts";
-import { new_wait_queue } from "../sched/wait.ts";
+import { lock_class, mutex, new_wait_queue, percpu_rwsem, rw_semaphore } from "../locking/locks.ts";
 
 const S_UMOUNT = lock_class("&type->s_umount_key");
 const S_VFS_RENAME = lock_class("&type->s_vfs_rename_key");
@@ -129,10 +125,10 @@ class vfs_super_block implements super_block {
     this.s_op = empty_sops;
     this.s_xattr = no_xattr;
     this.s_root = null;
-    this.s_umount = new rw_semaphore(machine, S_UMOUNT);
+    this.s_umount = new rw_semaphore(machine, S_UMOUNT, this);
     this.s_writers = {
       frozen: SB_UNFROZEN,
-      rw_sem: SB_WRITERS.map((key) => new percpu_rwsem(machine, key)),
+      rw_sem: SB_WRITERS.map((key) => new percpu_rwsem(machine, key, this)),
     };
     this.s_bdev = null;
     this.s_bdev_handle = null;
@@ -142,8 +138,12 @@ class vfs_super_block implements super_block {
     this.s_active = 1;
     this.s_wb_err = 0;
     this.s_remove_count = 0;
-    this.s_vfs_rename_mutex = new mutex(machine, S_VFS_RENAME);
-    this.s_inode_wait = new_wait_queue(machine, "inode state");
+    this.s_vfs_rename_mutex = new mutex(machine, S_VFS_RENAME, this);
+    this.s_inode_wait = new_wait_queue(machine, "inode state", () => this.s_id);
+  }
+
+  lock_label(): string {
+    return this.s_id;
   }
 }
 
