@@ -5,6 +5,7 @@
 import type { wait_queue_head } from "../kernel/include/locks.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { dax_range } from "../kernel/include/dax.ts";
+import type { entry_wait_queue, held_entry } from "./dax/lock.ts";
 import type { iomap_iter } from "./iomap/iter.ts";
 
 export interface fs_state {
@@ -13,7 +14,11 @@ export interface fs_state {
   /** Result of the last dax_direct_access: read at once, before anything can sleep. */
   readonly dax_scratch: dax_range & { recovery: boolean };
   /** DAX entry wait queues by hash of (mapping, first index), made at the first wait. */
-  readonly dax_wait_table: Map<number, wait_queue_head>;
+  readonly dax_wait_table: Map<number, entry_wait_queue>;
+  /** DAX entries that are locked, and by whom. */
+  readonly dax_held: held_entry[];
+  /** Who waits for a device page to fall idle. */
+  dax_idle_wait: wait_queue_head | null;
   /** WARN_ON_ONCE places that have warned. */
   readonly warned: Set<string>;
 }
@@ -27,6 +32,8 @@ function make_fs_state(): fs_state {
     iomap_iters: [],
     dax_scratch: { nr_pages: 0, paddr: 0, pfn: 0, recovery: false },
     dax_wait_table: new Map(),
+    dax_held: [],
+    dax_idle_wait: null,
     warned: new Set(),
   };
 }

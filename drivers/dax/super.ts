@@ -26,8 +26,9 @@ import type { srcu_struct } from "../../kernel/include/locks.ts";
 import type { page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { bdev_kernel } from "../block/bdev.ts";
 import { assert } from "../../kernel/assert.ts";
-import { lock_class } from "../../kernel/locking/class.ts";
+import { lock_class } from "../../kernel/locking/lock.ts";
 import { srcu } from "../../kernel/locking/srcu.ts";
 
 const DAX_SRCU = lock_class("dax_srcu");
@@ -144,11 +145,11 @@ export function dax_remove_host(kernel: Kernel, disk: gendisk): void {
  * also when the partition is not page aligned (logged) or the device is dead.
  */
 export function fs_dax_get_by_bdev(
-  kernel: Kernel,
   bdev: block_device,
   holder: unknown = null,
   ops: dax_holder_operations | null = null,
 ): fs_dax_info | null {
+  const kernel = bdev_kernel(bdev);
   if (!bdev.bd_disk.queue_dax) return null;
   const start_off = bdev.bd_start_sect * 512;
   const part_size = bdev.bd_nr_sectors * 512;

@@ -160,14 +160,14 @@ async function iomap_iter_after_end(
 export function iomap_iter(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> {
   const m = iter.iomap;
   if (m.length !== 0 && ops.iomap_end !== undefined) {
-    let p: Sometime<void>;
+    let p: Promise<void> | null = null;
     const done = iter.error === null ? iter.processed : 0;
     try {
-      p = ops.iomap_end(iter.inode, iter.pos, iomap_length(iter), done, iter.flags, m);
+      p = ops.iomap_end(iter.inode, iter.pos, iomap_length(iter), done, iter.flags, m) ?? null;
     } catch (err) {
       if (!end_error_hidden(iter)) throw err;
     }
-    if (p !== undefined) return iomap_iter_after_end(iter, ops, p);
+    if (p) return iomap_iter_after_end(iter, ops, p);
   }
   return iomap_iter_next(iter, ops);
 }
