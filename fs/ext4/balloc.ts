@@ -6,10 +6,7 @@
  * metadata are set. A group whose bitmap is not to be believed is marked and left out of allocation.
  * Locks: the group lock (ext4_lock_group) covers bitmap and descriptor; it never sleeps.
  */
-import {
-  EFSBADCRC,
-  EFSCORRUPTED,
-} from "../../kernel/include/errno.ts";
+import { EFSBADCRC, EFSCORRUPTED } from "../../kernel/include/errno.ts";
 import type { Sometime, super_block } from "../../kernel/include/fs.ts";
 import { type buffer_head, buffer_uptodate, sb_getblk, set_buffer_uptodate } from "../buffer.ts";
 import {
@@ -179,17 +176,18 @@ function validate(sb: super_block, map: Uint8Array, group: number, gdp: ext4_gro
   if (ext4_has_metadata_csum(sbi.s_es)) {
     const csum = ext4_bitmap_csum(sbi.s_csum_seed, map, csum_bytes(sb));
     if (!ext4_block_bitmap_csum_verify(gdp, sbi.s_desc_size, csum)) {
-      ext4_error(sb, "ext4_validate_block_bitmap", `bg ${group}: bad block bitmap checksum`, EFSBADCRC);
+      ext4_error(
+        sb,
+        "ext4_validate_block_bitmap",
+        `bg ${group}: bad block bitmap checksum`,
+        EFSBADCRC,
+      );
       throw EFSBADCRC;
     }
   }
   const bad = own_bits_missing(sb, map, group, gdp);
   if (bad !== 0) {
-    ext4_error(
-      sb,
-      "ext4_validate_block_bitmap",
-      `bg ${group}: block ${bad}: invalid block bitmap`,
-    );
+    ext4_error(sb, "ext4_validate_block_bitmap", `bg ${group}: block ${bad}: invalid block bitmap`);
     throw EFSCORRUPTED;
   }
 }

@@ -5,10 +5,21 @@ import type { op_context, operation } from "./context.ts";
 import { BadArgument } from "./values.ts";
 
 const MOUNT_WORDS: Readonly<Record<string, number>> = Object.freeze({
-  ro: F.MS_RDONLY, rw: 0, nosuid: F.MS_NOSUID, nodev: F.MS_NODEV, noexec: F.MS_NOEXEC,
-  sync: F.MS_SYNCHRONOUS, remount: F.MS_REMOUNT, dirsync: F.MS_DIRSYNC, noatime: F.MS_NOATIME,
-  nodiratime: F.MS_NODIRATIME, relatime: F.MS_RELATIME, strictatime: F.MS_STRICTATIME,
-  lazytime: F.MS_LAZYTIME, bind: F.MS_BIND, i_version: 1 << 23,
+  ro: F.MS_RDONLY,
+  rw: 0,
+  nosuid: F.MS_NOSUID,
+  nodev: F.MS_NODEV,
+  noexec: F.MS_NOEXEC,
+  sync: F.MS_SYNCHRONOUS,
+  remount: F.MS_REMOUNT,
+  dirsync: F.MS_DIRSYNC,
+  noatime: F.MS_NOATIME,
+  nodiratime: F.MS_NODIRATIME,
+  relatime: F.MS_RELATIME,
+  strictatime: F.MS_STRICTATIME,
+  lazytime: F.MS_LAZYTIME,
+  bind: F.MS_BIND,
+  i_version: 1 << 23,
 });
 
 /** Splits "ro,dax=always" into mount(2)'s flags and the filesystem's own data. */
@@ -65,7 +76,11 @@ function remarks(x: op_context, stderr: string): void {
 
 async function do_mkfs(x: op_context): Promise<void> {
   const type = x.arg(2);
-  const options = x.argv.slice(3).join(" ").split(" ").filter((w) => w !== "");
+  const options = x.argv
+    .slice(3)
+    .join(" ")
+    .split(" ")
+    .filter((w) => w !== "");
   const force = type === "xfs" ? ["-f", "-q"] : ["-F", "-q"];
   const r = await x.run.lab.tool(`mkfs.${type}`, [...force, ...options, x.arg(1)]);
   x.say(`exit ${r.status}`);
@@ -87,7 +102,12 @@ async function do_klog(x: op_context): Promise<void> {
   for (const entry of log.slice(x.run.klog_seen)) {
     if (!patterns.some((p) => entry.text.includes(p))) continue;
     n++;
-    x.detail(entry.text.replace(/0x[0-9a-fA-F]*/g, "0xN").replace(/sysrun:\d*/g, "sysrun:N").trimEnd());
+    x.detail(
+      entry.text
+        .replace(/0x[0-9a-fA-F]*/g, "0xN")
+        .replace(/sysrun:\d*/g, "sysrun:N")
+        .trimEnd(),
+    );
   }
   x.run.klog_seen = log.length;
   x.say(n);

@@ -1,11 +1,27 @@
 /** tools/script/ops_file.ts - operations on files and names. */
-import { DT_BLK, DT_CHR, DT_DIR, DT_FIFO, DT_LNK, DT_REG, DT_SOCK } from "../../kernel/include/fs.ts";
+import {
+  DT_BLK,
+  DT_CHR,
+  DT_DIR,
+  DT_FIFO,
+  DT_LNK,
+  DT_REG,
+  DT_SOCK,
+} from "../../kernel/include/fs.ts";
 import type { kstat, timespec64 } from "../../kernel/include/fs.ts";
 import * as S from "../../kernel/include/stat.ts";
 import { name_to_bytes } from "../../kernel/lib/utf8.ts";
 import type { user_buffer } from "../api/process.ts";
 import type { op_context, operation } from "./context.ts";
-import { BadArgument, flag_text, is_data, make_data, NoHandle, show_data, STATX_ATTRS } from "./values.ts";
+import {
+  BadArgument,
+  flag_text,
+  is_data,
+  make_data,
+  NoHandle,
+  show_data,
+  STATX_ATTRS,
+} from "./values.ts";
 
 const MAX_LEN = 24 * 1024 * 1024;
 
@@ -55,9 +71,7 @@ async function do_read(x: op_context): Promise<void> {
   const addr = mapped ? x.num(2) : 0;
   const own = mapped ? null : new Uint8Array(Math.max(len, 0)).fill(0xee);
   const buf: user_buffer = own ? own_buffer(x, own) : { addr, len };
-  const n = positioned
-    ? await x.p.pread(fd, buf, x.num(mapped ? 4 : 3))
-    : await x.p.read(fd, buf);
+  const n = positioned ? await x.p.pread(fd, buf, x.num(mapped ? 4 : 3)) : await x.p.read(fd, buf);
   x.say(`${n} `);
   if (own) x.say(show_data(own.subarray(0, n)));
   else x.say(show_data(await x.p.load(addr, Math.min(n, MAX_LEN))));
@@ -68,9 +82,7 @@ async function do_write(x: op_context): Promise<void> {
   const given = is_data(x.arg(2));
   const fd = x.fd(1);
   const buf: user_buffer = given ? own_buffer(x, x.data(2)) : { addr: x.num(2), len: x.num(3) };
-  x.say(
-    positioned ? await x.p.pwrite(fd, buf, x.num(given ? 3 : 4)) : await x.p.write(fd, buf),
-  );
+  x.say(positioned ? await x.p.pwrite(fd, buf, x.num(given ? 3 : 4)) : await x.p.write(fd, buf));
 }
 
 function vector(x: op_context, from: number, reading: boolean): user_buffer[] {
@@ -166,7 +178,12 @@ async function do_statx(x: op_context): Promise<void> {
 }
 
 const DT_LETTER: Readonly<Record<number, string>> = Object.freeze({
-  [DT_DIR]: "d", [DT_REG]: "-", [DT_LNK]: "l", [DT_CHR]: "c", [DT_BLK]: "b", [DT_FIFO]: "p",
+  [DT_DIR]: "d",
+  [DT_REG]: "-",
+  [DT_LNK]: "l",
+  [DT_CHR]: "c",
+  [DT_BLK]: "b",
+  [DT_FIFO]: "p",
   [DT_SOCK]: "s",
 });
 
@@ -276,16 +293,13 @@ export const file_ops: Readonly<Record<string, operation>> = Object.freeze({
   unlink: done((x) => x.p.unlink(x.path(1))),
   mkdir: done((x) => x.p.mkdir(x.path(1), x.num_or(2, 0o755))),
   rmdir: done((x) => x.p.rmdir(x.path(1))),
-  mknod: done((x) =>
-    x.p.mknod(x.path(1), x.num(2), x.argc > 3 ? S.MKDEV(x.num(3), x.num(4)) : 0),
-  ),
+  mknod: done((x) => x.p.mknod(x.path(1), x.num(2), x.argc > 3 ? S.MKDEV(x.num(3), x.num(4)) : 0)),
   chmod: done((x) => x.p.chmod(x.path(1), x.num(2))),
   chown: done((x) => x.p.chown(x.path(1), x.num(2), x.num(3))),
   lchown: done((x) => x.p.lchown(x.path(1), x.num(2), x.num(3))),
   access: done((x) => x.p.access(x.path(1), x.num(2))),
   chdir: done((x) => x.p.chdir(x.path(1))),
-  umask: async (x: op_context) =>
-    x.say((await x.p.umask(x.num(1))).toString(8).padStart(4, "0")),
+  umask: async (x: op_context) => x.say((await x.p.umask(x.num(1))).toString(8).padStart(4, "0")),
   utimensat: do_utimensat,
   times: async (x: op_context) => {
     const st = await stat_of(x, 1);
@@ -318,4 +332,3 @@ export const file_ops: Readonly<Record<string, operation>> = Object.freeze({
     }
   },
 });
-

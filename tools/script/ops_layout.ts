@@ -140,14 +140,18 @@ async function do_fidedupe(x: op_context): Promise<void> {
 
 export const layout_ops: Readonly<Record<string, operation>> = Object.freeze({
   fiemap: do_fiemap,
-  fibmap: async (x: op_context) =>
-    x.say((await x.p.fibmap(x.fd(1), x.num(2))) ? "mapped" : "hole"),
+  fibmap: async (x: op_context) => x.say((await x.p.fibmap(x.fd(1), x.num(2))) ? "mapped" : "hole"),
   figetbsz: (x: op_context) => x.with_fd(1, async (fd) => x.say(await x.p.figetbsz(fd))),
   copy_file_range: async (x: op_context) => {
     const src = x.num(2);
     const dst = x.num(4);
     const r = x.p.copy_file_range(
-      x.fd(1), src < 0 ? null : src, x.fd(3), dst < 0 ? null : dst, x.num(5), x.num_or(6, 0),
+      x.fd(1),
+      src < 0 ? null : src,
+      x.fd(3),
+      dst < 0 ? null : dst,
+      x.num(5),
+      x.num_or(6, 0),
     );
     x.say(await r);
   },

@@ -85,9 +85,22 @@ async function do_pagemap(x: op_context): Promise<void> {
 }
 
 const SMAPS_SHOWN = [
-  "Size", "KernelPageSize", "MMUPageSize", "Rss", "Pss", "Shared_Clean", "Shared_Dirty",
-  "Private_Clean", "Private_Dirty", "Anonymous", "AnonHugePages", "ShmemPmdMapped",
-  "FilePmdMapped", "Swap", "Locked", "THPeligible",
+  "Size",
+  "KernelPageSize",
+  "MMUPageSize",
+  "Rss",
+  "Pss",
+  "Shared_Clean",
+  "Shared_Dirty",
+  "Private_Clean",
+  "Private_Dirty",
+  "Anonymous",
+  "AnonHugePages",
+  "ShmemPmdMapped",
+  "FilePmdMapped",
+  "Swap",
+  "Locked",
+  "THPeligible",
 ];
 
 async function do_smaps(x: op_context): Promise<void> {

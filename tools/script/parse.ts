@@ -82,7 +82,13 @@ const SETUP_KEYS = ["mode", "size", "map", "fs", "mkfs", "mount", "dev"];
 
 function parse_setup(line: number, words: string[]): sys_setup {
   const s: Record<string, string> = {
-    mode: "fsdax", size: "", map: "", fs: "", mkfs: "", mount: "", dev: "",
+    mode: "fsdax",
+    size: "",
+    map: "",
+    fs: "",
+    mkfs: "",
+    mount: "",
+    dev: "",
   };
   for (const w of words) {
     const eq = w.indexOf("=");

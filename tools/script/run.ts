@@ -156,7 +156,8 @@ class runner implements script_run {
   ): string {
     let t = `${s.signo} ${s.code}`;
     if (s.code.startsWith("BUS_MCEERR")) t += ` lsb=${s.lsb}`;
-    if (s.code.startsWith("BUS_") || s.code.startsWith("SEGV_")) t += ` at=${names.address_name(s.addr)}`;
+    if (s.code.startsWith("BUS_") || s.code.startsWith("SEGV_"))
+      t += ` at=${names.address_name(s.addr)}`;
     return t;
   }
 
