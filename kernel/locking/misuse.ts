@@ -51,6 +51,13 @@ export function check_return(sched: Sched, t: task_struct, what: string): void {
   }
 }
 
+/** A call that a scenario thread made on its own object ended with more or fewer locks than it began. */
+export function check_nested_return(t: task_struct, before: number): never {
+  if (t.held_depth < before) BUG(`${t} returned from its call without locks it held before`);
+  const locks = held_text(t).slice(before).join(", ");
+  BUG(`${t} returned from its call holding ${locks}`);
+}
+
 /** What a task that is gone held stays locked, but is no longer its. */
 function drop_all(t: task_struct): void {
   for (let i = 0; i < t.held_depth; i++) t.held[i]!.lock = null;

@@ -18,7 +18,7 @@ import type { Sometime } from "../include/fs.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Machine } from "../machine.ts";
-import { check_atomic_sleep, check_return } from "../locking/misuse.ts";
+import { check_atomic_sleep, check_nested_return, check_return } from "../locking/misuse.ts";
 import { call_site } from "../locking/site.ts";
 import { find_cycle } from "../locking/waitgraph.ts";
 import { deadlock_error, hang_error, StepLimit, ThreadBusy } from "../locking/report.ts";
@@ -38,6 +38,7 @@ import {
   type waitable,
 } from "./task.ts";
 import { timer_queue } from "./timer.ts";
+import type { wait_queue_head } from "./wait.ts";
 
 /** What enter() answers: not now (use call()), entered, or already on that thread. */
 export const ENTER_NO = 0;
@@ -78,6 +79,10 @@ export class Sched {
   nr_ended = 0;
   /** Something is to be done when nobody runs: timers, run(), settle(). */
   private idle_work = false;
+  /** call_rcu() callbacks: run at the next switch, when no reader can be inside. */
+  rcu_callbacks: (() => void)[] | null = null;
+  /** Queues of wait_var_event(), by the object waited for. */
+  var_queues: Map<object, wait_queue_head> | null = null;
   private kicked = false;
   private idle_epoch = 0;
   private run_resolve: ((r: RunResult) => void) | null = null;
@@ -207,6 +212,7 @@ export class Sched {
       this.current = this.swapper;
       return;
     }
+    if (this.rcu_callbacks !== null) this.run_rcu_callbacks();
     this.current = t;
     t.state = TASK_RUNNING;
     if (++this.nr_switches > this.max_steps) {
@@ -282,7 +288,7 @@ export class Sched {
     this.nr_ended++;
     this.tasks.delete(t);
     if (t.failed && !t.join_seen) this.fail(t.exit_error);
-    if (t.joiners !== null) (t.joiners as waitable & { wake_up_all(): void }).wake_up_all();
+    t.joiners?.wake_up_all();
     if (had_baton) this.pass_baton();
   }
 
@@ -322,6 +328,7 @@ export class Sched {
     }
     if (this.current === t && t.body !== null && !t.in_call) {
       t.in_call = true;
+      t.call_held = t.held_depth;
       return ENTER_NESTED;
     }
     return ENTER_NO;
@@ -332,6 +339,7 @@ export class Sched {
     if (how === ENTER_NESTED) {
       t.in_call = false;
       t.syscall = "";
+      if (t.held_depth !== t.call_held) check_nested_return(t, t.call_held);
       return;
     }
     const clean = this.current === t && t.held_depth === 0 && t.atomic === 0;
@@ -385,12 +393,15 @@ export class Sched {
   }
 
   private async nested_over<T>(t: task_struct, r: Promise<T>): Promise<T> {
+    let v: T;
     try {
-      return await r;
-    } finally {
-      t.in_call = false;
-      t.syscall = "";
+      v = await r;
+    } catch (e) {
+      this.leave_failed(t, ENTER_NESTED);
+      throw e;
     }
+    this.leave(t, ENTER_NESTED);
+    return v;
   }
 
   private call_over(t: task_struct): void {
@@ -450,7 +461,7 @@ export class Sched {
     if (t.state !== TASK_OUTSIDE && t !== this.current) BUG(`${t} cannot exit: it is in a call`);
     t.state = TASK_DEAD;
     this.tasks.delete(t);
-    if (t.joiners !== null) (t.joiners as waitable & { wake_up_all(): void }).wake_up_all();
+    t.joiners?.wake_up_all();
   }
 
   // ------------------------------------------------------------------ idle: time, quiescence
@@ -461,10 +472,25 @@ export class Sched {
     if (this.current === this.swapper) this.kick();
   }
 
+  run_rcu_callbacks(): void {
+    while (this.rcu_callbacks !== null) {
+      const list = this.rcu_callbacks;
+      this.rcu_callbacks = null;
+      for (const fn of list) fn();
+    }
+  }
+
   private go_idle(): void {
     this.current = this.swapper;
     if (this.halted !== null) return;
     if (!this.idle_work) return;
+    if (this.rcu_callbacks !== null) {
+      this.run_rcu_callbacks();
+      if (this.runnable.length !== 0) {
+        this.pass_baton();
+        return;
+      }
+    }
     this.idle_epoch++;
     if (this.timers.driving > 0) {
       if (this.run_resolve !== null) this.advance_time();

@@ -1,0 +1,47 @@
+/**
+ * kernel/locking/rcu.ts - read-copy-update under the baton. Linux: kernel/rcu/.
+ *
+ * A read section may not sleep, so at every switch of tasks no reader is inside: each switch is a grace
+ * period. What is left of RCU is what can be got wrong: sleeping inside, unbalanced sections, waiting for
+ * readers from within a section. call_rcu() callbacks run at the next switch or when nobody runs.
+ */
+import { BUG } from "../assert.ts";
+import type { MaybeWait } from "../include/locks.ts";
+import { might_sleep, type has_sched } from "../sched/core.ts";
+
+export function rcu_read_lock(k: has_sched): void {
+  const t = k.sched.current;
+  t.rcu_depth++;
+  t.atomic++;
+}
+
+export function rcu_read_unlock(k: has_sched): void {
+  const t = k.sched.current;
+  if (t.rcu_depth === 0) BUG(`rcu_read_unlock: ${t} is in no RCU read section`);
+  t.rcu_depth--;
+  t.atomic--;
+}
+
+export function rcu_read_lock_held(k: has_sched): boolean {
+  return k.sched.current.rcu_depth > 0;
+}
+
+/** Runs `fn` once every read section under way has ended. */
+export function call_rcu(k: has_sched, fn: () => void): void {
+  const s = k.sched;
+  (s.rcu_callbacks ??= []).push(fn);
+  s.note_idle_work();
+}
+
+/** Waits until every read section under way has ended: for the caller, a scheduling point. */
+export function synchronize_rcu(k: has_sched): MaybeWait {
+  might_sleep(k, "synchronize_rcu()");
+  return k.sched.sched_point();
+}
+
+/** Waits until the callbacks of earlier call_rcu() have run. */
+export function rcu_barrier(k: has_sched): MaybeWait {
+  might_sleep(k, "rcu_barrier()");
+  k.sched.run_rcu_callbacks();
+  return k.sched.sched_point();
+}
