@@ -117,8 +117,8 @@ export class signal_struct {
   /** Signals with a handler installed, and what SIG_IGN covers: others that arrive kill. */
   readonly handled = new Set<number>();
   readonly ignored = new Set<number>([SIGCHLD]);
-  /** Soft resource limits by RLIMIT_* number; a hole is no limit. fork copies them. */
-  rlim: number[] = [];
+  /** Soft resource limits by name (FSIZE, NOFILE, MEMLOCK, AS) where set; fork copies them. */
+  rlim: Record<string, number> = {};
   /** The process has been killed by this signal; 0 if it lives. */
   killed_by = 0;
 }
