@@ -91,11 +91,9 @@ const SETTERS: Readonly<Record<string, setter>> = Object.freeze({
   },
   stride: (e: extended_opts, v: string | undefined, w: string) => {
     e.raid_stride = number_of(w, v, 65535);
-    if (e.raid_stride === 0) throw new mke2fs_error(`Invalid stride parameter: ${v}`);
   },
   "stripe-width": (e: extended_opts, v: string | undefined, w: string) => {
     e.raid_stripe_width = number_of(w, v);
-    if (e.raid_stripe_width === 0) throw new mke2fs_error(`Invalid stripe-width parameter: ${v}`);
   },
   resize: (e: extended_opts, v: string | undefined, w: string) => {
     if (v === undefined) throw bad(w);

@@ -99,6 +99,9 @@ function write_extent_tree(fs: ext2_filsys, ino: number, extents: readonly exten
   const per_leaf = Math.floor((fs.blocksize - 12) / 12);
   const leaves = Math.ceil(extents.length / per_leaf);
   if (leaves > 4) throw new Error("an extent tree of more than two levels");
+  // the root was full before it was split, and nobody clears the entries behind the used ones
+  put_extents(root, extents.slice(0, 4));
+  root.fill(0, 12, 24);
   put_extent_header(root, leaves, 4, 1);
   const v = view_of(root);
   const last = extents[extents.length - 1]!;
@@ -207,6 +210,34 @@ export function alloc_file(fs: ext2_filsys, ino: number, count: number, goal: nu
   return out;
 }
 
+/**
+ * As alloc_file() for a file of few blocks that are first written in another order than they are
+ * mapped: `order` lists the logical blocks. With a block map all have to be direct ones.
+ */
+export function alloc_file_in_order(fs: ext2_filsys, ino: number, order: readonly number[]): extent[] {
+  const first = find_inode_goal(fs, ino);
+  const placed: extent[] = [];
+  for (const lblk of order) {
+    const pblk = fs.new_block((placed.at(-1)?.pblk ?? first - 1) + 1);
+    placed.push({ lblk, pblk, len: 1 });
+  }
+  placed.sort((a, b) => a.lblk - b.lblk);
+  const out: extent[] = [];
+  for (const e of placed) {
+    const last = out.at(-1);
+    if (last && last.lblk + last.len === e.lblk && last.pblk + last.len === e.pblk) last.len++;
+    else out.push({ ...e });
+  }
+  if (fs.has("incompat", EXT4_FEATURE_INCOMPAT_EXTENTS)) write_extent_tree(fs, ino, out);
+  else {
+    const v = view_of(fs.i_block(ino));
+    for (const e of placed) v.setUint32(e.lblk * 4, e.pblk, true);
+  }
+  set_i_blocks(fs, ino, order.length);
+  set_size(fs, ino, order.length * fs.blocksize);
+  return out;
+}
+
 /** Block number of a file's logical block. */
 export function map_extents(extents: readonly extent[], lblk: number): number {
   const e = extents.find((x) => lblk >= x.lblk && lblk < x.lblk + x.len);
@@ -221,18 +252,24 @@ interface dirent {
   name: string;
 }
 
-/** One directory block; the last entry fills it, or an unused one does. */
-function put_dir_block(fs: ext2_filsys, dir: number, blk: number, entries: readonly dirent[]) {
+/** One directory block; the last entry fills it, or (if `spare`, or without any) an unused one. */
+function put_dir_block(
+  fs: ext2_filsys,
+  dir: number,
+  blk: number,
+  entries: readonly dirent[],
+  spare = false,
+): void {
   const b = fs.block(blk);
   const v = view_of(b);
   const end = fs.blocksize - (fs.has_csum ? 12 : 0);
   const type = fs.has("incompat", EXT4_FEATURE_INCOMPAT_FILETYPE) ? EXT4_FT_DIR : 0;
   const put_len = (at: number, len: number) => v.setUint16(at + 4, Math.min(len, 65535), true);
-  if (entries.length === 0) put_len(0, end);
   let at = 0;
   entries.forEach((e, i) => {
     const name = utf8_encode(e.name);
-    const len = i === entries.length - 1 ? end - at : (8 + name.length + 3) & ~3;
+    const last = i === entries.length - 1 && !spare;
+    const len = last ? end - at : (8 + name.length + 3) & ~3;
     v.setUint32(at, e.ino, true);
     put_len(at, len);
     b[at + 6] = name.length;
@@ -240,6 +277,7 @@ function put_dir_block(fs: ext2_filsys, dir: number, blk: number, entries: reado
     b.set(name, at + 8);
     at += len;
   });
+  if (at < end) put_len(at, end - at);
   if (fs.has_csum) ext4_dirblock_tail_set(fs.inode_csum_seed(dir), b);
 }
 
@@ -279,7 +317,7 @@ export function create_lost_and_found(fs: ext2_filsys): void {
     { ino: EXT4_ROOT_INO, name: ".." },
   ];
   for (let lblk = 0; lblk < blocks; lblk++) {
-    put_dir_block(fs, ino, map_extents(extents, lblk), lblk === 0 ? own : []);
+    put_dir_block(fs, ino, map_extents(extents, lblk), lblk === 0 ? own : [], inline);
   }
   if (inline) {
     // what is left of the inline form: a list of attributes without any
@@ -334,7 +372,7 @@ export function create_resize_inode(fs: ext2_filsys): void {
   const ino = EXT4_RESIZE_INO;
   const per = fs.blocksize / 4;
   init_inode(fs, ino, S_IFREG | 0o600, 1);
-  const goal = 3 + es.s_reserved_gdt_blocks + fs.desc_blocks + fs.inode_blocks_per_group;
+  const goal = 2 + es.s_reserved_gdt_blocks + fs.desc_blocks + fs.inode_blocks_per_group;
   const dind_blk = fs.new_block(goal);
   view_of(fs.i_block(ino)).setUint32(13 * 4, dind_blk, true);
   const dind = view_of(fs.block(dind_blk));
@@ -352,7 +390,6 @@ export function create_resize_inode(fs: ext2_filsys): void {
     blocks += 1 + backups.length;
   }
   set_i_blocks(fs, ino, blocks);
-  if (fs.cluster_ratio > 1) throw new Error("resize_inode with bigalloc");
   set_size(fs, ino, (per * per + per + 12) * fs.blocksize);
   fs.inode_csum_set(ino);
 }

@@ -167,7 +167,7 @@ function journal_opts(cl: command_line, text: string): void {
       );
     }
     const n = /^[0-9]+$/.test(value) ? Number(value) : undefined;
-    if (n === undefined || n < 1) throw new mke2fs_error(`Bad journal option: ${word}`);
+    if (n === undefined) throw new mke2fs_error(`Bad journal option: ${word}`);
     if (key === "size") cl.journal_size = n;
     else cl.fast_commit_size = n;
   }

@@ -17,7 +17,7 @@ import {
 } from "../../../fs/ext4/ext4.ts";
 import { array, struct, u16, u32, u64 } from "../../../kernel/lib/struct.ts";
 import type { ext2_filsys } from "./filsys.ts";
-import { alloc_file, find_inode_goal, init_inode, map_extents, S_IFREG } from "./inodes.ts";
+import { alloc_file_in_order, init_inode, map_extents, S_IFREG } from "./inodes.ts";
 
 export const QT_BLKSIZE = 1024;
 const GRACE_SECONDS = 7 * 24 * 3600;
@@ -112,7 +112,7 @@ function count_usage(fs: ext2_filsys, type: number): Map<number, usage> {
     u.space += raw.i_blocks_lo * 512;
     used.set(id, u);
   }
-  return used;
+  return new Map([...used].sort(([a], [b]) => a - b));
 }
 
 function write_quota_inode(fs: ext2_filsys, ino: number, file: Uint8Array): void {
@@ -120,7 +120,10 @@ function write_quota_inode(fs: ext2_filsys, ino: number, file: Uint8Array): void
   init_inode(fs, ino, S_IFREG | 0o600, 1);
   fs.inode(ino).i_flags |= EXT4_IMMUTABLE_FL;
   const count = Math.ceil(file.length / fs.blocksize);
-  const extents = alloc_file(fs, ino, count, find_inode_goal(fs, ino));
+  // the header comes first, then the tree from the leaf up: its root, block 1, is written last
+  const order = Array.from({ length: count }, (_, i) => i);
+  if (fs.blocksize === QT_BLKSIZE) order.splice(TREE_DEPTH + 1, 0, ...order.splice(1, 1));
+  const extents = alloc_file_in_order(fs, ino, order);
   for (let lblk = 0; lblk < count; lblk++) {
     const part = file.subarray(lblk * fs.blocksize, (lblk + 1) * fs.blocksize);
     fs.block(map_extents(extents, lblk)).set(part);
