@@ -23,6 +23,10 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "run a scenario: a TypeScript file, or a .sys case",
     load: () => import("./run.ts"),
   },
+  conform: {
+    summary: "run the recorded cases and compare with what a real Linux answered",
+    load: () => import("./conform.ts"),
+  },
   selftest: {
     summary: "the kernel's own selftests, here: xarray",
     load: () => import("./selftest.ts"),

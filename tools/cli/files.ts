@@ -1,0 +1,44 @@
+/** tools/cli/files.ts - reading images and cases from the host's files. */
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { gunzipSync } from "node:zlib";
+import type { conform_case } from "../script/conform.ts";
+import { user_error } from "./errors.ts";
+
+/** The bytes of a file; gzip headers are taken off until there is none (images may be packed twice). */
+export function read_image(file: string): Uint8Array {
+  if (!existsSync(file)) throw new user_error(`${file}: no such file`);
+  let bytes: Uint8Array = readFileSync(file);
+  while (bytes[0] === 0x1f && bytes[1] === 0x8b) {
+    try {
+      bytes = gunzipSync(bytes);
+    } catch (e) {
+      throw new user_error(`${file}: not a whole gzip file (${(e as Error).message})`);
+    }
+  }
+  return bytes;
+}
+
+function case_files(place: string): string[] {
+  if (!existsSync(place)) throw new user_error(`${place}: no such file or folder`);
+  if (!statSync(place).isDirectory()) return [place];
+  return readdirSync(place, { recursive: true, encoding: "utf8" })
+    .filter((f) => f.endsWith(".sys"))
+    .sort()
+    .map((f) => path.join(place, f));
+}
+
+/** The recorded cases in folders and files. A case without its `.out` is an error. */
+export function read_cases(places: readonly string[]): conform_case[] {
+  return places.flatMap(case_files).map((file) => {
+    const out = file.replace(/\.sys$/, ".out");
+    if (!existsSync(out)) throw new user_error(`${file}: nothing recorded beside it (${out})`);
+    const area = path.basename(path.dirname(path.resolve(file)));
+    return {
+      name: `${area}/${path.basename(file, ".sys")}`,
+      area,
+      script: readFileSync(file, "utf8"),
+      expected: readFileSync(out, "utf8"),
+    };
+  });
+}
