@@ -22,6 +22,7 @@ import {
 import {
   SB_RDONLY,
   type inode,
+  type Sometime,
   type super_block,
   type timespec64,
 } from "../../kernel/include/fs.ts";
@@ -34,7 +35,7 @@ import type {
 } from "../../kernel/include/locks.ts";
 import type { percpu_rw_semaphore } from "../../kernel/include/locks.ts";
 import type { struct_of } from "../../kernel/lib/struct.ts";
-import { mark_buffer_dirty, type buffer_head } from "../buffer.ts";
+import { type buffer_head, mark_buffer_dirty, sb_bread } from "../buffer.ts";
 import {
   EXT4_ERROR_FS,
   type ext4_group_desc,
@@ -191,6 +192,8 @@ export interface ext4_sb_info {
   s_dax_part_off: number; // bytes
 
   s_add_error_count: number;
+  /** Metadata blocks asked for since mount: what a step budget is counted in. */
+  s_nr_breads: number;
 }
 
 /** Runs of blocks that hold metadata, sorted by start: block_validity.ts. */
@@ -385,6 +388,12 @@ export function ext4_used_dirs_set(sb: super_block, d: gd, n: number): void {
 export function ext4_itable_unused_set(sb: super_block, d: gd, n: number): void {
   d.bg_itable_unused_lo = n & 0xffff;
   if (hi32(EXT4_SB(sb))) d.bg_itable_unused_hi = n >>> 16;
+}
+
+/** A metadata block. Throws EIO. All metadata of the read side comes through here. */
+export function ext4_sb_bread(sb: super_block, block: number): Sometime<buffer_head> {
+  EXT4_SB(sb).s_nr_breads++;
+  return sb_bread(sb, block);
 }
 
 // --- messages and errors ----------------------------------------------------------------------
