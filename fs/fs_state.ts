@@ -3,8 +3,10 @@
  * No Linux counterpart: there these are static variables.
  */
 import type { wait_queue_head } from "../kernel/include/locks.ts";
+import type { address_space } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { dax_range } from "../kernel/include/dax.ts";
+import type { buffer_head } from "./buffer/head.ts";
 import type { entry_wait_queue, held_entry } from "./dax/lock.ts";
 import type { iomap_iter } from "./iomap/iter.ts";
 
@@ -17,10 +19,10 @@ export interface fs_state {
   readonly dax_wait_table: Map<number, entry_wait_queue>;
   /** DAX entries that are locked, and by whom. */
   readonly dax_held: held_entry[];
+  /** Buffers that an inode's fsync has to write, by i_mapping. */
+  readonly assoc_buffers: Map<address_space, Set<buffer_head>>;
   /** Who waits for a device page to fall idle. */
   dax_idle_wait: wait_queue_head | null;
-  /** WARN_ON_ONCE places that have warned. */
-  readonly warned: Set<string>;
 }
 
 export function fs_state(kernel: Kernel): fs_state {
@@ -34,17 +36,6 @@ function make_fs_state(): fs_state {
     dax_wait_table: new Map(),
     dax_held: [],
     dax_idle_wait: null,
-    warned: new Set(),
+    assoc_buffers: new Map(),
   };
-}
-
-/** A kernel warning, once for each place (`what`). Returns `cond`. */
-export function warn_on_once(kernel: Kernel, cond: boolean, what: string): boolean {
-  if (!cond) return false;
-  const { warned } = fs_state(kernel);
-  if (!warned.has(what)) {
-    warned.add(what);
-    kernel.pr_warn(`WARNING: ${what}`);
-  }
-  return true;
 }

@@ -11,7 +11,7 @@
 import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import { EACCES, EBUSY, EINVAL, ENOENT, ENXIO, is_errno } from "../../kernel/include/errno.ts";
-import type { inode } from "../../kernel/include/fs.ts";
+import type { MaybeWait, inode } from "../../kernel/include/fs.ts";
 import { MKDEV, S_IFBLK } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { init_pseudo } from "../../kernel/vfs/super.ts";
@@ -199,16 +199,20 @@ export async function blkdev_put(bdev: block_device, mode: number): Promise<void
  * Sets the size of the buffers in the device's cache: a power of two, 512 up to a page, no less than
  * the logical block (EINVAL). Another size than before drops the cache after writing it.
  */
-export async function set_blocksize(bdev: block_device, size: number): Promise<void> {
+export function set_blocksize(bdev: block_device, size: number): MaybeWait {
   const kernel = bdev_kernel(bdev);
   const power = size > 0 && Number.isInteger(Math.log2(size));
   if (!power || size < 512 || size > kernel.PAGE_SIZE) throw EINVAL;
   if (size < bdev.bd_disk.logical_block_size) throw EINVAL;
-  if (bdev.bd_block_size === size) return;
-  const ops = block_state(kernel).cache_ops;
-  await ops?.sync_blockdev(bdev);
-  bdev.bd_block_size = size;
-  const inode = block_state(kernel).inodes.get(bdev);
-  if (inode) inode.i_blkbits = Math.log2(size);
-  ops?.kill_bdev(bdev);
+  if (bdev.bd_block_size === size) return undefined;
+  const st = block_state(kernel);
+  const change = (): undefined => {
+    bdev.bd_block_size = size;
+    const inode = st.inodes.get(bdev);
+    if (inode) inode.i_blkbits = Math.log2(size);
+    st.cache_ops?.kill_bdev(bdev);
+    return undefined;
+  };
+  const p = st.cache_ops?.sync_blockdev(bdev);
+  return p ? p.then(change) : change();
 }

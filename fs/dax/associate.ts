@@ -12,7 +12,6 @@ import type { dax_device } from "../../kernel/include/dax.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import { assert } from "../../kernel/assert.ts";
 import { pfn_to_page } from "../../mm/page.ts";
-import { warn_on_once } from "../fs_state.ts";
 import { dax_entry_pages, dax_to_frame } from "./entry.ts";
 
 /** Stands in page.mapping for "shared by several files". */
@@ -68,7 +67,7 @@ export function dax_associate_entry(
       dax_mapping_set_cow(page);
       continue;
     }
-    warn_on_once(mapping.kernel, page.mapping !== null, "fs/dax: a page that has a file already");
+    mapping.kernel.WARN_ON_ONCE(page.mapping !== null, "fs/dax: a page that has a file already");
     page.mapping = mapping;
     page.index = index + i;
   }
@@ -86,12 +85,12 @@ export function dax_disassociate_entry(
   for (let i = 0; i < nr; i++) {
     const page = dax_pfn_page(mapping, pfn + i);
     if (!page) return;
-    warn_on_once(kernel, trunc && page._refcount > 1, "fs/dax: truncation of a busy page");
+    kernel.WARN_ON_ONCE(trunc && page._refcount > 1, "fs/dax: truncation of a busy page");
     if (page.mapping === PAGE_MAPPING_DAX_COW) {
       if (page.index-- > 0) continue;
     } else {
       const foreign = page.mapping !== null && page.mapping !== mapping;
-      warn_on_once(kernel, foreign, "fs/dax: a page of another file");
+      kernel.WARN_ON_ONCE(foreign, "fs/dax: a page of another file");
     }
     page.mapping = null;
     page.index = 0;

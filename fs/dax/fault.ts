@@ -77,7 +77,6 @@ import {
 } from "../../mm/memory.ts";
 import { mm_state } from "../../mm/mm_state.ts";
 import { SetPageUptodate, page_to_paddr } from "../../mm/page.ts";
-import { warn_on_once } from "../fs_state.ts";
 import { iomap_iter, iomap_iter_get, iomap_iter_put, iomap_length } from "../iomap/iter.ts";
 import type { iomap_iter as iomap_iter_t } from "../iomap/iter.ts";
 import { dax_associate_entry, dax_disassociate_entry, dax_set_mapping_dev } from "./associate.ts";
@@ -92,7 +91,7 @@ import {
 } from "./entry.ts";
 import { dax_lock_entry, dax_unlock_entry, grab_mapping_entry } from "./lock.ts";
 import { dax_iomap_cow_copy, dax_iomap_direct_access } from "./rw.ts";
-import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "./tags.ts";
+import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "../../mm/address_space.ts";
 import {
   trace_dax_load_hole,
   trace_dax_pmd_fault,
@@ -229,7 +228,7 @@ function dax_fault_cow_page(f: dax_fault): Sometime<number> {
   const size = kernel.PAGE_SIZE;
   if (m.type === IOMAP_HOLE || m.type === IOMAP_UNWRITTEN) {
     kernel.phys.zero(to, size);
-  } else if (warn_on_once(kernel, m.type !== IOMAP_MAPPED, "fs/dax: private copy of no extent")) {
+  } else if (kernel.WARN_ON_ONCE(m.type !== IOMAP_MAPPED, "fs/dax: private copy of no extent")) {
     return VM_FAULT_SIGBUS;
   } else {
     kernel.phys.copy(to, dax_iomap_direct_access(kernel, m, f.iter.pos, size, false).paddr, size);
@@ -251,7 +250,7 @@ function insert_mapping(f: dax_fault, pfn: number, paddr: number, size: number):
     dax_iomap_cow_copy(f.kernel, pos, size, size, src, paddr);
   }
   if (dax_fault_is_synchronous(f)) {
-    if (warn_on_once(f.kernel, f.result === null, "fs/dax: MAP_SYNC fault without result")) {
+    if (f.kernel.WARN_ON_ONCE(f.result === null, "fs/dax: MAP_SYNC fault without result")) {
       return VM_FAULT_SIGBUS;
     }
     f.result!.pfn = pfn;
@@ -271,7 +270,7 @@ function dax_fault_iter(f: dax_fault): Sometime<number> {
     return pmd ? dax_pmd_load_hole(f) : dax_load_hole(f);
   }
   const mapped = m.type === IOMAP_MAPPED || (m.flags & IOMAP_F_SHARED) !== 0;
-  if (warn_on_once(f.kernel, !mapped, "fs/dax: fault on an extent that is not mapped")) {
+  if (f.kernel.WARN_ON_ONCE(!mapped, "fs/dax: fault on an extent that is not mapped")) {
     return pmd ? VM_FAULT_FALLBACK : VM_FAULT_SIGBUS;
   }
   const size = f.kernel.PAGE_SIZE << f.order;
@@ -313,7 +312,7 @@ function mapped(f: dax_fault, more: boolean): void {
   } else if (iomap_length(f.iter) >= size) {
     f.stage = ACT;
   } else if (f.order === 0) {
-    warn_on_once(f.kernel, true, "fs/dax: an extent smaller than a page");
+    f.kernel.WARN_ON_ONCE(true, "fs/dax: an extent smaller than a page");
     f.iter.error = EIO;
   }
   // A short extent under a PMD: nothing is processed, so the next round ends the walk.

@@ -25,11 +25,11 @@ import type { xa_state } from "../../kernel/lib/xarray.ts";
 import { new_wait_queue } from "../../kernel/sched/wait.ts";
 import { dax_state } from "../../drivers/dax/super.ts";
 import { unmap_mapping_pages } from "../../mm/memory.ts";
-import { fs_state, warn_on_once } from "../fs_state.ts";
+import { fs_state } from "../fs_state.ts";
 import { dax_busy_page, dax_disassociate_entry } from "./associate.ts";
 import { dax_entry_order, dax_is_locked } from "./entry.ts";
 import { WAKE_ALL, WAKE_NEXT, get_unlocked_entry, put_unlocked_entry } from "./lock.ts";
-import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "./tags.ts";
+import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "../../mm/address_space.ts";
 import { XA_CHECK_SCHED, xas_cond_resched } from "./writeback.ts";
 
 /** Takes the found entry out, unless it is dirty and that counts. i_pages locked; drops it. */
@@ -73,7 +73,7 @@ function __dax_invalidate_entry(
 export function dax_delete_mapping_entry(mapping: address_space, index: number): Sometime<boolean> {
   const check = (removed: boolean): boolean => {
     // The caller saw it and holds off everybody who could have taken it.
-    warn_on_once(mapping.kernel, !removed, "fs/dax: the entry to delete is gone");
+    mapping.kernel.WARN_ON_ONCE(!removed, "fs/dax: the entry to delete is gone");
     return removed;
   };
   const r = __dax_invalidate_entry(mapping, index, true);
@@ -96,7 +96,7 @@ async function find_busy(mapping: address_space, xas: xa_state, end: number): Pr
       const found = xas_find(xas, end);
       if (found === null) return null;
       const odd = !xa_is_value(found);
-      if (warn_on_once(mapping.kernel, odd, "fs/dax: a page in a DAX mapping")) continue;
+      if (mapping.kernel.WARN_ON_ONCE(odd, "fs/dax: a page in a DAX mapping")) continue;
       let entry: number | null = found as number;
       if (dax_is_locked(entry)) entry = await get_unlocked_entry(mapping, xas, 0);
       const page = entry !== null && entry >= 0 ? dax_busy_page(mapping, entry) : null;

@@ -44,7 +44,7 @@ import {
 } from "../../kernel/lib/xarray.ts";
 import type { xa_state } from "../../kernel/lib/xarray.ts";
 import { unmap_mapping_pages } from "../../mm/memory.ts";
-import { fs_state, warn_on_once } from "../fs_state.ts";
+import { fs_state } from "../fs_state.ts";
 import { dax_disassociate_entry, dax_entry_pfn, dax_pfn_page } from "./associate.ts";
 import {
   DAX_EMPTY,
@@ -189,7 +189,7 @@ async function wait_unlocked_entry(
 function peek_entry(mapping: address_space, xas: xa_state, order: number): number | null {
   const entry = xas_find_conflict(xas);
   if (entry === null) return null;
-  if (warn_on_once(mapping.kernel, !xa_is_value(entry), "fs/dax: a page in a DAX mapping")) {
+  if (mapping.kernel.WARN_ON_ONCE(!xa_is_value(entry), "fs/dax: a page in a DAX mapping")) {
     return NOT_A_DAX_ENTRY;
   }
   if (dax_entry_order(entry as number) < order) return XA_RETRY_ENTRY;

@@ -43,7 +43,7 @@ import {
   dax_read_unlock,
   dax_recovery_write,
 } from "../../drivers/dax/super.ts";
-import { fs_state, warn_on_once } from "../fs_state.ts";
+import { fs_state } from "../fs_state.ts";
 import { iomap_iter, iomap_iter_get, iomap_iter_put, iomap_length } from "../iomap/iter.ts";
 import type { iomap_iter as iomap_iter_t } from "../iomap/iter.ts";
 
@@ -250,7 +250,7 @@ function dax_iomap_iter(iomi: iomap_iter_t, i: iov_iter): MaybeWait {
     }
   }
   const mapped = m.type === IOMAP_MAPPED || (m.flags & IOMAP_F_SHARED) !== 0;
-  if (warn_on_once(kernel, !mapped, "fs/dax: read or write of an extent that is not mapped")) {
+  if (kernel.WARN_ON_ONCE(!mapped, "fs/dax: read or write of an extent that is not mapped")) {
     iomi.error = EIO;
     return undefined;
   }

@@ -29,7 +29,7 @@ import {
   get_unlocked_entry,
   put_unlocked_entry,
 } from "./lock.ts";
-import { PAGECACHE_TAG_DIRTY } from "./tags.ts";
+import { PAGECACHE_TAG_DIRTY } from "../../mm/address_space.ts";
 import { trace_dax_insert_pfn_mkwrite, trace_dax_insert_pfn_mkwrite_no_entry } from "./trace.ts";
 
 async function dax_insert_pfn_mkwrite(vmf: vm_fault, order: number, pfn: number): Promise<number> {

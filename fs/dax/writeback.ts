@@ -36,8 +36,6 @@ import {
 import type { xa_entry, xa_state } from "../../kernel/lib/xarray.ts";
 import { dax_flush } from "../../drivers/dax/super.ts";
 import { pfn_mkclean_range } from "../../mm/memory.ts";
-import { mapping_set_error } from "../../mm/filemap.ts";
-import { warn_on_once } from "../fs_state.ts";
 import { dax_entry_pfn } from "./associate.ts";
 import {
   dax_entry_order,
@@ -54,7 +52,11 @@ import {
   get_unlocked_entry,
   put_unlocked_entry,
 } from "./lock.ts";
-import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "./tags.ts";
+import {
+  PAGECACHE_TAG_DIRTY,
+  PAGECACHE_TAG_TOWRITE,
+  mapping_set_error,
+} from "../../mm/address_space.ts";
 import {
   trace_dax_writeback_one,
   trace_dax_writeback_range,
@@ -99,7 +101,7 @@ async function wait_to_write(
   };
   if (dax_to_frame(seen) !== dax_to_frame(entry)) return pass_on();
   const hole = dax_entry_pages(entry) === 0;
-  if (warn_on_once(mapping.kernel, hole, "fs/dax: writeback of a hole")) {
+  if (mapping.kernel.WARN_ON_ONCE(hole, "fs/dax: writeback of a hole")) {
     pass_on();
     throw EIO;
   }
@@ -136,7 +138,7 @@ async function dax_writeback_one(
   found: xa_entry,
 ): Promise<void> {
   const { kernel } = mapping;
-  if (warn_on_once(kernel, !xa_is_value(found), "fs/dax: a dirty page in a DAX mapping")) throw EIO;
+  if (kernel.WARN_ON_ONCE(!xa_is_value(found), "fs/dax: a dirty page in a DAX mapping")) throw EIO;
   let entry = found as number;
   if (dax_is_locked(entry)) {
     const now = await wait_to_write(mapping, xas, entry);
@@ -207,7 +209,7 @@ export async function dax_writeback_mapping_range(
 ): Promise<void> {
   const { kernel, host } = mapping;
   const odd = host.i_blkbits !== kernel.PAGE_SHIFT;
-  if (warn_on_once(kernel, odd, "fs/dax: writeback, block size is not the page size")) throw EIO;
+  if (kernel.WARN_ON_ONCE(odd, "fs/dax: writeback, block size is not the page size")) throw EIO;
   if (xa_empty(mapping.i_pages) || wbc.sync_mode !== WB_SYNC_ALL) return;
   const start = Math.floor(wbc.range_start / kernel.PAGE_SIZE);
   const end = end_index_of(kernel, wbc.range_end);
