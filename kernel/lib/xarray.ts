@@ -3,7 +3,7 @@
  * Linux: include/linux/xarray.h, lib/xarray.c (6.1). The index of kernel/lib/xarray/.
  *
  * Reading order: value.ts (what a slot holds), node.ts (the tree), xas.ts (the cursor), find.ts,
- * xas_store.ts, marks.ts, api.ts (what most code wants), dump.ts.
+ * xas_store.ts, marks.ts, api.ts (what most code wants), id_alloc.ts, dump.ts.
  */
 export * from "./xarray/value.ts";
 export { XAS_BOUNDS, XAS_ERROR, XAS_RESTART, xa_head, xa_is_internal } from "./xarray/node.ts";
@@ -20,4 +20,5 @@ export { xas_next_entry, xas_next_marked, xas_pause } from "./xarray/find.ts";
 export { xas_create_range, xas_split, xas_split_alloc, xas_store } from "./xarray/xas_store.ts";
 export { xas_clear_mark, xas_get_mark, xas_init_marks, xas_set_mark } from "./xarray/marks.ts";
 export * from "./xarray/api.ts";
+export * from "./xarray/id_alloc.ts";
 export { xa_dump } from "./xarray/dump.ts";

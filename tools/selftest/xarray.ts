@@ -6,15 +6,31 @@
  * Reading order: xarray_checks, the table; then tools/selftest/xarray/*.ts.
  */
 import { check_xa_alloc } from "./xarray/alloc.ts";
-import { check_align, check_cmpxchg, check_destroy, check_insert } from "./xarray/basic.ts";
-import { check_reserve, check_xa_err, check_xa_load, check_xa_shrink } from "./xarray/basic.ts";
-import { check_xas_erase, check_xas_retry } from "./xarray/basic.ts";
+import {
+  check_align,
+  check_cmpxchg,
+  check_destroy,
+  check_insert,
+  check_reserve,
+  check_xa_err,
+  check_xa_load,
+  check_xa_shrink,
+  check_xas_erase,
+  check_xas_retry,
+} from "./xarray/basic.ts";
 import { selftest_context } from "./xarray/context.ts";
 import type { xarray_selftest_opts } from "./xarray/context.ts";
 import { check_find, check_find_entry, check_move } from "./xarray/find.ts";
 import { check_workingset, check_xa_mark } from "./xarray/marks.ts";
-import { check_account, check_get_order, check_multi_store, check_pause } from "./xarray/multi.ts";
-import { check_split, check_xas_conflict_get_order, check_xas_get_order } from "./xarray/multi.ts";
+import {
+  check_account,
+  check_get_order,
+  check_multi_store,
+  check_pause,
+  check_split,
+  check_xas_conflict_get_order,
+  check_xas_get_order,
+} from "./xarray/multi.ts";
 import { check_create_range, check_store_iter, check_store_range } from "./xarray/range.ts";
 
 export type { xarray_selftest_opts } from "./xarray/context.ts";

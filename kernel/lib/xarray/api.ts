@@ -10,19 +10,68 @@
  */
 import { EBUSY, EINVAL } from "../../include/errno.ts";
 import type { gfp_t } from "../../include/gfp.ts";
-import { xas_find, xas_find_marked, xas_next_entry, xas_next_marked } from "./find.ts";
-import { xas_get_order } from "./find.ts";
-import { xas_clear_mark, xas_get_mark, xas_init_marks, xas_set_mark } from "./marks.ts";
-import { XAS_RESTART, xa_is_internal, xa_is_node, xa_mark_clear, xa_set_head } from "./node.ts";
-import { xa_track_free, xa_zero_busy } from "./node.ts";
+import {
+  xas_find,
+  xas_find_marked,
+  xas_get_order,
+  xas_next_entry,
+  xas_next_marked,
+} from "./find.ts";
+import {
+  xa_mark_up,
+  xa_unmark_up,
+  xas_clear_mark,
+  xas_get_mark,
+  xas_init_marks,
+  xas_set_mark,
+} from "./marks.ts";
+import {
+  XAS_RESTART,
+  node_get_mark,
+  xa_is_internal,
+  xa_is_node,
+  xa_mark_clear,
+  xa_set_head,
+  xa_slot,
+  xa_track_free,
+  xa_zero_busy,
+} from "./node.ts";
 import type { xa_node, xarray } from "./node.ts";
-import { BITS_PER_LONG, ULONG_MAX, XA_EINVAL, XA_ERROR, XA_FLAGS_ALLOC_WRAPPED } from "./value.ts";
-import { XA_FREE_MARK, XA_MAX_MARKS, XA_PRESENT, XA_ZERO_ENTRY } from "./value.ts";
-import { XA_LAST_SIBLING, xa_err, xa_is_advanced, xa_is_zero } from "./value.ts";
-import type { xa_entry, xa_index, xa_limit, xa_mark_t, xa_ref } from "./value.ts";
-import { __xas_nomem, index_add, xas_descend, xas_error, xas_invalid, xas_load } from "./xas.ts";
-import { xas_lock, xas_nomem, xas_retry, xas_set, xas_set_err, xas_set_order, xas_sibling } from "./xas.ts";
-import { xas_start, xas_unlock, xa_state } from "./xas.ts";
+import {
+  BITS_PER_LONG,
+  ULONG_MAX,
+  XA_EINVAL,
+  XA_ERROR,
+  XA_FREE_MARK,
+  XA_LAST_SIBLING,
+  XA_MAX_MARKS,
+  XA_PRESENT,
+  XA_ZERO_ENTRY,
+  xa_err,
+  xa_is_advanced,
+  xa_is_sibling,
+  xa_is_value,
+  xa_is_zero,
+  xa_to_internal,
+} from "./value.ts";
+import type { xa_entry, xa_index, xa_mark_t, xa_ref } from "./value.ts";
+import {
+  __xas_nomem,
+  index_add,
+  xa_state,
+  xas_descend,
+  xas_error,
+  xas_invalid,
+  xas_load,
+  xas_lock,
+  xas_nomem,
+  xas_retry,
+  xas_set_err,
+  xas_set_order,
+  xas_sibling,
+  xas_start,
+  xas_unlock,
+} from "./xas.ts";
 import type { xa_update_node_t } from "./xas.ts";
 import { xas_create, xas_free_nodes, xas_store } from "./xas_store.ts";
 
@@ -40,9 +89,29 @@ export function xa_empty(xa: xarray): boolean {
 
 // ---- load
 
+/**
+ * The leaf with the slot of an index, found without a cursor; null when there is none, or the tree
+ * or the index is not of the usual kind (then a cursor has to say what there is).
+ */
+function leaf_of(xa: xarray, index: xa_index): xa_node | null {
+  let node = xa.xa_root;
+  if (node === null || typeof index !== "number" || index > 0x7fffffff) return null;
+  // Above the leaves an object must be a node.
+  if (xa.xa_inner_pointers || node.shift > 30) return null;
+  const mask = node.mask;
+  let shift = node.shift;
+  if (index >>> shift > mask) return null;
+  for (const cs = xa.chunk_shift; shift > 0; shift -= cs) {
+    const entry: xa_entry | undefined = node.slots[(index >>> shift) & mask];
+    if (typeof entry !== "object" || entry === null) return null;
+    node = entry as xa_node;
+  }
+  return node;
+}
+
 /** The entry at the index, or null. */
 export function xa_load(xa: xarray, index: xa_index): xa_entry {
-  // The usual tree and index without a cursor: above the leaves an object is a node.
+  // The walk of leaf_of() again: this one also knows what to do with an entry above the leaves.
   const root = xa.xa_root;
   if (root === null || typeof index !== "number" || index > 0x7fffffff || xa.xa_inner_pointers) {
     return load_slowly(xa, index);
@@ -85,8 +154,31 @@ function xas_result(xas: xa_state, entry: xa_entry): xa_entry {
   return err === 0 ? entry : XA_ERROR(err);
 }
 
+/** Erases one index of a leaf that stays; false if it is not as simple as that. */
+function erase_in_leaf(xa: xarray, leaf: xa_node, offset: number): boolean {
+  const old = xa_slot(leaf, offset);
+  if (typeof old === "number" && old < 0) return false;
+  // A last entry goes with its node; of the last two one may have to move to the head.
+  if (leaf.count <= 2 || xa_track_free(xa)) return false;
+  if (offset < leaf.mask && xa_is_sibling(xa_slot(leaf, offset + 1))) return false;
+  if (old === null) return true;
+  for (let mark = 0; mark < XA_MAX_MARKS; mark++) {
+    if (node_get_mark(leaf, offset, mark)) xa_unmark_up(xa, leaf, offset, mark);
+  }
+  leaf.slots[offset] = null;
+  leaf.count--;
+  if (typeof old === "number") leaf.nr_values--;
+  return true;
+}
+
 /** Erases the whole entry at the index, of whatever order. Returns it. */
 export function __xa_erase(xa: xarray, index: xa_index): xa_entry {
+  const leaf = leaf_of(xa, index);
+  if (leaf !== null) {
+    const offset = (index as number) & leaf.mask;
+    const old = xa_slot(leaf, offset);
+    if (erase_in_leaf(xa, leaf, offset)) return old;
+  }
   const xas = new xa_state(xa, index);
   return xas_result(xas, xas_store(xas, null));
 }
@@ -101,8 +193,19 @@ export function xa_erase(xa: xarray, index: xa_index): xa_entry {
 /** Stores an entry, into all indices of a multi-index entry. Returns the old one or an error. */
 export function __xa_store(xa: xarray, index: xa_index, entry: xa_entry, gfp: gfp_t): xa_entry {
   if (xa_is_advanced(entry)) return XA_EINVAL;
-  const xas = new xa_state(xa, index);
   const track_free = xa_track_free(xa);
+  const leaf = track_free || entry === null ? null : leaf_of(xa, index);
+  if (leaf !== null) {
+    // An entry over an entry or over nothing: no mark changes, no memory is needed.
+    const old = xa_slot(leaf, (index as number) & leaf.mask);
+    if (typeof old !== "number" || old >= 0) {
+      leaf.slots[(index as number) & leaf.mask] = entry;
+      if (old === null) leaf.count++;
+      leaf.nr_values += (xa_is_value(entry) ? 1 : 0) - (typeof old === "number" ? 1 : 0);
+      return old;
+    }
+  }
+  const xas = new xa_state(xa, index);
   const put = entry === null && track_free ? XA_ZERO_ENTRY : entry;
   let old: xa_entry;
   do {
@@ -248,96 +351,20 @@ export function xa_get_order(xa: xarray, index: xa_index): number {
   return xas_load(xas) === null ? 0 : xas_get_order(xas);
 }
 
-// ---- allocation of ids
-
-/**
- * Stores at the lowest free index within `limit` of an allocating array and writes it to `id`.
- * Returns 0, -EBUSY when all are taken, -ENOMEM. Null reserves the id.
- */
-export function __xa_alloc(
-  xa: xarray,
-  id: xa_ref,
-  entry: xa_entry,
-  limit: xa_limit,
-  gfp: gfp_t,
-): number {
-  if (xa_is_advanced(entry) || !xa_track_free(xa)) return -EINVAL.errno;
-  const xas = new xa_state(xa, 0);
-  do {
-    xas_set(xas, limit.min);
-    xas_find_marked(xas, limit.max, XA_FREE_MARK);
-    if (xas.xa_node === XAS_RESTART) {
-      xas_set_err(xas, -EBUSY.errno);
-      continue;
-    }
-    id.val = xas.xa_index;
-    xas_store(xas, entry ?? XA_ZERO_ENTRY);
-    xas_clear_mark(xas, XA_FREE_MARK);
-  } while (__xas_nomem(xas, gfp));
-  return xas_error(xas);
-}
-
-export function xa_alloc(
-  xa: xarray,
-  id: xa_ref,
-  entry: xa_entry,
-  limit: xa_limit,
-  gfp: gfp_t,
-): number {
-  xa_lock(xa);
-  const err = __xa_alloc(xa, id, entry, limit, gfp);
-  xa_unlock(xa);
-  return err;
-}
-
-/**
- * As __xa_alloc(), but searches from `next` on, and then from the start of `limit`: 1 if the ids
- * have wrapped since the last call. `next` becomes the id after the one given out.
- */
-export function __xa_alloc_cyclic(
-  xa: xarray,
-  id: xa_ref,
-  entry: xa_entry,
-  limit: xa_limit,
-  next: xa_ref,
-  gfp: gfp_t,
-): number {
-  const min = Math.max(limit.min, next.val);
-  let ret = __xa_alloc(xa, id, entry, { min, max: limit.max }, gfp);
-  if (ret === 0 && xa.xa_flags & XA_FLAGS_ALLOC_WRAPPED) {
-    xa.xa_flags &= ~XA_FLAGS_ALLOC_WRAPPED;
-    ret = 1;
-  }
-  if (ret < 0 && min > limit.min) {
-    ret = __xa_alloc(xa, id, entry, limit, gfp);
-    if (ret === 0) ret = 1;
-  }
-  if (ret >= 0) {
-    // Ids are 32 bits wide; the wrap is told by the next call.
-    next.val = id.val === 0xffffffff ? 0 : id.val + 1;
-    if (next.val === 0) xa.xa_flags |= XA_FLAGS_ALLOC_WRAPPED;
-  }
-  return ret;
-}
-
-export function xa_alloc_cyclic(
-  xa: xarray,
-  id: xa_ref,
-  entry: xa_entry,
-  limit: xa_limit,
-  next: xa_ref,
-  gfp: gfp_t,
-): number {
-  xa_lock(xa);
-  const err = __xa_alloc_cyclic(xa, id, entry, limit, next, gfp);
-  xa_unlock(xa);
-  return err;
-}
-
 // ---- marks
+
+/** The slot of the entry that covers a slot. */
+function canonical(leaf: xa_node, offset: number): number {
+  const entry = xa_slot(leaf, offset);
+  return xa_is_sibling(entry) ? xa_to_internal(entry) : offset;
+}
 
 /** Has the entry at the index this mark? */
 export function xa_get_mark(xa: xarray, index: xa_index, mark: xa_mark_t): boolean {
+  const leaf = leaf_of(xa, index);
+  if (leaf !== null) {
+    return node_get_mark(leaf, canonical(leaf, (index as number) & leaf.mask), mark);
+  }
   const xas = new xa_state(xa, index);
   let entry = xas_start(xas);
   // Down as long as the mark is there: one empty summary bit answers for all below.
@@ -350,11 +377,23 @@ export function xa_get_mark(xa: xarray, index: xa_index, mark: xa_mark_t): boole
 
 /** Does nothing to an empty index. */
 export function __xa_set_mark(xa: xarray, index: xa_index, mark: xa_mark_t): void {
+  const leaf = leaf_of(xa, index);
+  if (leaf !== null) {
+    const offset = canonical(leaf, (index as number) & leaf.mask);
+    if (xa_slot(leaf, offset) !== null) xa_mark_up(xa, leaf, offset, mark);
+    return;
+  }
   const xas = new xa_state(xa, index);
   if (xas_load(xas) !== null) xas_set_mark(xas, mark);
 }
 
 export function __xa_clear_mark(xa: xarray, index: xa_index, mark: xa_mark_t): void {
+  const leaf = leaf_of(xa, index);
+  if (leaf !== null) {
+    const offset = canonical(leaf, (index as number) & leaf.mask);
+    if (xa_slot(leaf, offset) !== null) xa_unmark_up(xa, leaf, offset, mark);
+    return;
+  }
   const xas = new xa_state(xa, index);
   if (xas_load(xas) !== null) xas_clear_mark(xas, mark);
 }
@@ -475,7 +514,7 @@ export function xa_extract(
 
 // ---- the end
 
-/** For who keeps a list of nodes (shadow entries): takes a node and all it holds out of the tree. */
+/** Takes a node and all it holds out of the tree, for who keeps a list of them (shadow entries). */
 export function xa_delete_node(node: xa_node, update: xa_update_node_t): void {
   const xa = node.array!;
   const parent = node.parent;
@@ -493,10 +532,10 @@ export function xa_destroy(xa: xarray): void {
   const xas = new xa_state(xa, 0);
   xas.xa_node = null;
   xas_lock(xas);
-  const head = xa.xa_head;
+  const root = xa.xa_root;
   xa_set_head(xa, null);
   xas_init_marks(xas);
   if (xa_zero_busy(xa)) xa_mark_clear(xa, XA_FREE_MARK);
-  if (xa_is_node(head)) xas_free_nodes(xas, head);
+  if (root !== null) xas_free_nodes(xas, root);
   xas_unlock(xas);
 }

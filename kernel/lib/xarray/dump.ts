@@ -49,7 +49,8 @@ export function xa_dump(xa: xarray): string {
   let bits = 0;
   for (let mark = 0; mark < XA_MAX_MARKS; mark++) if (xa_marked(xa, mark)) bits |= 1 << mark;
   const flags = (xa.xa_flags & 0xffff).toString(16);
-  const lines = [`xarray flags 0x${flags}${marks_text(bits)}${xa.xa_head === null ? " empty" : ""}`];
+  const empty = xa.xa_head === null ? " empty" : "";
+  const lines = [`xarray flags 0x${flags}${marks_text(bits)}${empty}`];
   if (xa_is_node(xa.xa_head)) dump_node(lines, xa.xa_head, 0, 1);
   else if (xa.xa_head !== null) lines.push(`  0: ${entry_text(xa.xa_head)}`);
   return lines.join("\n");

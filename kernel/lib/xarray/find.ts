@@ -11,14 +11,34 @@
  *
  * Locks: xa_lock or RCU; xas_find_conflict(): xa_lock.
  */
-import { node_next_mark, xa_is_node, xa_marked, xa_slot, xa_track_free } from "./node.ts";
-import { XAS_BOUNDS, XAS_RESTART } from "./node.ts";
+import {
+  XAS_BOUNDS,
+  XAS_RESTART,
+  node_next_mark,
+  xa_child,
+  xa_marked,
+  xa_slot,
+  xa_track_free,
+} from "./node.ts";
 import type { xa_node } from "./node.ts";
 import { XA_FREE_MARK, xa_is_sibling, xa_to_internal } from "./value.ts";
 import type { xa_entry, xa_mark_t } from "./value.ts";
-import { index_above, index_add, index_below, index_bits } from "./xas.ts";
-import { set_bounds, xas_descend, xas_error, xas_invalid, xas_load } from "./xas.ts";
-import { xas_move_index, xas_not_node, xas_set, xas_start, xas_top } from "./xas.ts";
+import {
+  index_above,
+  index_add,
+  index_below,
+  index_bits,
+  set_bounds,
+  xas_descend,
+  xas_error,
+  xas_invalid,
+  xas_load,
+  xas_move_index,
+  xas_not_node,
+  xas_set,
+  xas_start,
+  xas_top,
+} from "./xas.ts";
 import type { xa_state } from "./xas.ts";
 
 function index_is_zero(xas: xa_state): boolean {
@@ -65,20 +85,36 @@ function find_from(xas: xa_state, from: xa_node, at: number, max: number): xa_en
       continue;
     }
     const entry = xa_slot(node, offset);
-    if (node.shift !== 0 && xa_is_node(entry)) {
-      node = entry;
+    const child = xa_child(xas.xa, node, entry);
+    if (child !== null) {
+      node = child;
       offset = 0;
     } else if (entry !== null && !xa_is_sibling(entry)) {
       xas.xa_node = node;
       xas.xa_offset = offset;
       return entry;
     } else {
-      xas_move_index(xas, node, ++offset);
+      offset = skip_empty(xas, node, offset + 1, max);
+      xas_move_index(xas, node, offset);
     }
   }
   xas.xa_node = node;
   xas.xa_offset = offset;
   return null;
+}
+
+/** In a leaf, the first slot from `at` on that is worth a look, or lies behind `max`. */
+function skip_empty(xas: xa_state, leaf: xa_node, at: number, max: number): number {
+  if (leaf.shift !== 0 || xas.xa_hi !== 0) return at;
+  const room = max - xas.xa_lo;
+  const end = room <= leaf.mask - at ? at + room : leaf.mask + 1;
+  let offset = at;
+  while (offset < end) {
+    const entry = xa_slot(leaf, offset);
+    if (entry !== null && !xa_is_sibling(entry)) break;
+    offset++;
+  }
+  return offset;
 }
 
 /** xas_find() for a cursor that has been walked: quick inside a leaf. */
@@ -186,8 +222,9 @@ function find_marked_from(
       continue;
     }
     const entry = xa_slot(node, offset);
-    if (node.shift !== 0 && xa_is_node(entry)) {
-      node = entry;
+    const child = xa_child(xas.xa, node, entry);
+    if (child !== null) {
+      node = child;
       offset = index_bits(xas, node.shift, node.mask);
       here = true;
     } else if (entry !== null || empty_counts) {
@@ -214,11 +251,16 @@ export function xas_find_conflict(xas: xa_state): xa_entry {
   if (xas_error(xas) !== 0 || xas.xa_node === null) return null;
   if (xas_top(xas.xa_node)) {
     let entry = xas_start(xas);
-    while (xa_is_node(entry)) entry = xas_descend(xas, entry);
+    let child = xas_invalid(xas) ? null : xas.xa.xa_root;
+    while (child !== null) {
+      const parent: xa_node = child;
+      entry = xas_descend(xas, parent);
+      child = xa_child(xas.xa, parent, entry);
+    }
     // Null and no node: nothing there, not even a tree.
     if (entry !== null || xas_not_node(xas.xa_node)) return entry;
   }
-  let node = xas.xa_node;
+  let node = xas.xa_node!;
   let offset = xas.xa_offset;
   if (node.shift > xas.xa_shift) return null;
 
@@ -235,10 +277,11 @@ export function xas_find_conflict(xas: xa_state): xa_entry {
       continue;
     }
     let entry = xa_slot(node, ++offset);
-    while (xa_is_node(entry)) {
-      node = entry;
+    for (let child = xa_child(xas.xa, node, entry); child !== null; ) {
+      node = child;
       offset = 0;
       entry = xa_slot(node, 0);
+      child = xa_child(xas.xa, node, entry);
     }
     if (entry !== null && !xa_is_sibling(entry)) {
       xas.xa_node = node;

@@ -5,9 +5,18 @@
  * A mark lives on the first slot of an entry, on every inner slot above it, and in xa_flags for the
  * whole array. Writers hold xa_lock.
  */
-import { node_any_mark, node_clear_mark, node_get_mark, node_next_mark, node_set_mark } from "./node.ts";
-import { xa_mark_clear, xa_mark_set, xa_marked, xa_track_free } from "./node.ts";
-import type { xa_node } from "./node.ts";
+import {
+  node_any_mark,
+  node_clear_mark,
+  node_get_mark,
+  node_next_mark,
+  node_set_mark,
+  xa_mark_clear,
+  xa_mark_set,
+  xa_marked,
+  xa_track_free,
+} from "./node.ts";
+import type { xa_node, xarray } from "./node.ts";
 import { XA_FREE_MARK, XA_MAX_MARKS } from "./value.ts";
 import type { xa_mark_t } from "./value.ts";
 import { xas_invalid } from "./xas.ts";
@@ -20,27 +29,34 @@ export function xas_get_mark(xas: xa_state, mark: xa_mark_t): boolean {
   return node === null ? xa_marked(xas.xa, mark) : node_get_mark(node, xas.xa_offset, mark);
 }
 
-/** Marks the entry and the way up to the head. Does nothing when the cursor stands nowhere. */
-export function xas_set_mark(xas: xa_state, mark: xa_mark_t): void {
-  if (xas_invalid(xas)) return;
-  let offset = xas.xa_offset;
-  for (let node = xas.xa_node; node !== null; node = node.parent) {
+/** Marks a slot (null: the head) and the way up from it. */
+export function xa_mark_up(xa: xarray, from: xa_node | null, at: number, mark: xa_mark_t): void {
+  let offset = at;
+  for (let node = from; node !== null; node = node.parent) {
     // Marked already, so everything above is.
     if (node_set_mark(node, offset, mark)) return;
     offset = node.offset;
   }
-  xa_mark_set(xas.xa, mark);
+  xa_mark_set(xa, mark);
 }
 
-/** Takes the mark off the entry, and off what is above as far as nothing else is marked there. */
-export function xas_clear_mark(xas: xa_state, mark: xa_mark_t): void {
-  if (xas_invalid(xas)) return;
-  let offset = xas.xa_offset;
-  for (let node = xas.xa_node; node !== null; node = node.parent) {
+/** Takes the mark off a slot, and off the way up as far as nothing else is marked there. */
+export function xa_unmark_up(xa: xarray, from: xa_node | null, at: number, mark: xa_mark_t): void {
+  let offset = at;
+  for (let node = from; node !== null; node = node.parent) {
     if (!node_clear_mark(node, offset, mark) || node_any_mark(node, mark)) return;
     offset = node.offset;
   }
-  xa_mark_clear(xas.xa, mark);
+  xa_mark_clear(xa, mark);
+}
+
+/** Marks the entry. Does nothing when the cursor stands nowhere. */
+export function xas_set_mark(xas: xa_state, mark: xa_mark_t): void {
+  if (!xas_invalid(xas)) xa_mark_up(xas.xa, xas.xa_node, xas.xa_offset, mark);
+}
+
+export function xas_clear_mark(xas: xa_state, mark: xa_mark_t): void {
+  if (!xas_invalid(xas)) xa_unmark_up(xas.xa, xas.xa_node, xas.xa_offset, mark);
 }
 
 /** The marks of an empty slot: none, but "free" in an array that tracks free slots. */

@@ -32,11 +32,11 @@ export class xarray {
   readonly xa_lock: xa_lock_t | null;
   /** xa_lock. */
   xa_flags: number;
-  /** The only entry, if its index is 0, or the root node. Written by xa_set_head() alone. */
+  /** xa_lock. The only entry, if its index is 0, or the root node. */
   xa_head: xa_entry = null;
-  /** xa_head if it is a node: saves the loader a type test. */
+  /** xa_lock. xa_head if it is a node: saves the loader a type test. */
   xa_root: xa_node | null = null;
-  /** Some user pointer has ever been stored above the leaves, so an object there may be no node. */
+  /** xa_lock. A user pointer has been stored above the leaves: an object there may be no node. */
   xa_inner_pointers = false;
   readonly chunk_shift: number;
   readonly chunk_mask: number;
@@ -115,9 +115,24 @@ export function xa_slot(node: xa_node, offset: number): xa_entry {
   return node.slots[offset] as xa_entry;
 }
 
+/** Puts an entry that is no node, or nothing, at the head. */
 export function xa_set_head(xa: xarray, entry: xa_entry): void {
   xa.xa_head = entry;
-  xa.xa_root = xa_is_node(entry) ? entry : null;
+  xa.xa_root = null;
+}
+
+export function xa_set_root(xa: xarray, node: xa_node): void {
+  xa.xa_head = node;
+  xa.xa_root = node;
+}
+
+/**
+ * The child node in a slot of `node` that holds `entry`, or null. Cheaper than xa_is_node(): above
+ * the leaves an object is a child, unless user pointers have been stored there.
+ */
+export function xa_child(xa: xarray, node: xa_node, entry: xa_entry): xa_node | null {
+  if (typeof entry !== "object" || entry === null || node.shift === 0) return null;
+  return xa.xa_inner_pointers && !xa_node.is(entry) ? null : (entry as xa_node);
 }
 
 export function xa_head(xa: xarray): xa_entry {

@@ -26,7 +26,7 @@ export type xa_entry = number | object | null;
 export type xa_index = number | bigint;
 
 /** 2^64 - 1. A double rounds it up; wherever an index is taken or given it means the last one. */
-export const ULONG_MAX = 18446744073709551615;
+export const ULONG_MAX = 2 ** 64;
 export const BITS_PER_LONG = 64;
 
 /** Makes a value entry. Values that a mapping stores (DAX entries) fit 31 bits. */

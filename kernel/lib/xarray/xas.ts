@@ -18,12 +18,31 @@
  * XAS_ERROR.
  */
 import { ENOMEM } from "../../include/errno.ts";
-import { GFP_NOWAIT, __GFP_ACCOUNT, __GFP_DIRECT_RECLAIM, __GFP_NOWARN } from "../../include/gfp.ts";
+import {
+  GFP_NOWAIT,
+  __GFP_ACCOUNT,
+  __GFP_DIRECT_RECLAIM,
+  __GFP_NOWARN,
+} from "../../include/gfp.ts";
 import type { gfp_t } from "../../include/gfp.ts";
-import { XAS_BOUNDS, XAS_ERROR, XAS_RESTART, XAS_SHIFT, xa_is_node, xa_node, xa_slot } from "./node.ts";
+import {
+  XAS_BOUNDS,
+  XAS_ERROR,
+  XAS_RESTART,
+  XAS_SHIFT,
+  xa_child,
+  xa_is_node,
+  xa_node,
+  xa_slot,
+} from "./node.ts";
 import type { xarray } from "./node.ts";
-import { XA_FLAGS_ACCOUNT, XA_RETRY_ENTRY, XA_ZERO_ENTRY } from "./value.ts";
-import { xa_is_sibling, xa_to_internal } from "./value.ts";
+import {
+  XA_FLAGS_ACCOUNT,
+  XA_RETRY_ENTRY,
+  XA_ZERO_ENTRY,
+  xa_is_sibling,
+  xa_to_internal,
+} from "./value.ts";
 import type { xa_entry, xa_index } from "./value.ts";
 
 export type xa_update_node_t = (node: xa_node) => void;
@@ -187,11 +206,12 @@ export function index_sub(xas: xa_state, delta: number): void {
 /** The first index of slot `offset` of the node the cursor is on; `offset` may be one too many. */
 export function xas_move_index(xas: xa_state, node: xa_node, offset: number): void {
   const shift = node.shift;
-  if (shift === 0 && xas.xa_lo <= SMALL) {
-    xas.xa_lo = (xas.xa_lo & ~node.mask) + offset;
+  const span_bits = shift + xas.xa.chunk_shift;
+  if (span_bits < 31 && xas.xa_lo <= SMALL) {
+    xas.xa_lo = (xas.xa_lo & (-1 << span_bits)) + (offset << shift);
     return;
   }
-  index_round_down(xas, shift + xas.xa.chunk_shift);
+  index_round_down(xas, span_bits);
   index_add(xas, offset * POW2[shift]!);
 }
 
@@ -359,7 +379,8 @@ export function xas_start(xas: xa_state): xa_entry {
   if (node === null || node.shift !== XAS_SHIFT) return xas_reload(xas);
   if (node === XAS_ERROR) return null;
   const root = xas.xa.xa_root;
-  if (!index_below(xas, root === null ? 0 : root.shift + xas.xa.chunk_shift)) return set_bounds(xas);
+  if (!index_below(xas, root === null ? 0 : root.shift + xas.xa.chunk_shift))
+    return set_bounds(xas);
   xas.xa_node = null;
   return xas.xa.xa_head;
 }
@@ -384,13 +405,18 @@ export function xas_descend(xas: xa_state, node: xa_node): xa_entry {
  * at that level, so what it returns may be a child node (an internal entry).
  */
 export function xas_load(xas: xa_state): xa_entry {
-  let entry = xas_start(xas);
-  while (xa_is_node(entry) && entry.shift >= xas.xa_shift) {
-    const is_leaf = entry.shift === 0;
-    entry = xas_descend(xas, entry);
-    if (is_leaf) break;
+  const xa = xas.xa;
+  const at = xas.xa_node;
+  const start = xas_start(xas);
+  let node = at === null || at.shift === XAS_SHIFT ? xa.xa_root : xa_child(xa, at, start);
+  if (node === null || start === null) return start;
+  while (node.shift >= xas.xa_shift) {
+    const entry = xas_descend(xas, node);
+    const child = xa_child(xa, node, entry);
+    if (child === null) return entry;
+    node = child;
   }
-  return entry;
+  return node;
 }
 
 /** The entry at the index again, without a walk: did it change since the cursor came here? */
@@ -436,10 +462,11 @@ function step(xas: xa_state, by: 1 | -1): xa_entry {
     if (node === null) return set_bounds(xas);
   }
   let entry = xa_slot(node, offset);
-  while (xa_is_node(entry)) {
-    node = entry;
+  for (let child = xa_child(xas.xa, node, entry); child !== null; ) {
+    node = child;
     offset = index_bits(xas, node.shift, node.mask);
     entry = xa_slot(node, offset);
+    child = xa_child(xas.xa, node, entry);
   }
   xas.xa_node = node;
   xas.xa_offset = offset;

@@ -13,17 +13,53 @@
  */
 import { ENOMEM } from "../../include/errno.ts";
 import type { gfp_t } from "../../include/gfp.ts";
-import { node_get_mark, node_mark_all, node_set_mark, node_clear_mark } from "./node.ts";
-import { XAS_BOUNDS, xa_is_node, xa_mark_clear, xa_mark_set, xa_marked } from "./node.ts";
-import { xa_set_head, xa_slot, xa_track_free, xa_zero_busy } from "./node.ts";
+import {
+  XAS_BOUNDS,
+  node_clear_mark,
+  node_get_mark,
+  node_mark_all,
+  node_set_mark,
+  xa_child,
+  xa_mark_clear,
+  xa_mark_set,
+  xa_marked,
+  xa_set_head,
+  xa_set_root,
+  xa_slot,
+  xa_track_free,
+  xa_zero_busy,
+} from "./node.ts";
 import type { xa_node, xarray } from "./node.ts";
 import { node_get_marks, node_set_marks, xas_init_marks, xas_squash_marks } from "./marks.ts";
-import { XA_FREE_MARK, XA_MAX_MARKS, XA_RETRY_ENTRY, XA_ZERO_ENTRY } from "./value.ts";
-import { xa_is_sibling, xa_is_value, xa_is_zero, xa_mk_internal } from "./value.ts";
+import {
+  XA_FREE_MARK,
+  XA_MAX_MARKS,
+  XA_RETRY_ENTRY,
+  XA_ZERO_ENTRY,
+  xa_is_sibling,
+  xa_is_value,
+  xa_is_zero,
+  xa_mk_internal,
+} from "./value.ts";
 import type { xa_entry } from "./value.ts";
-import { index_below, index_bits, index_sub, index_width, xas_last_index } from "./xas.ts";
-import { xa_node_alloc, xas_alloc, xas_descend, xas_destroy, xas_error, xas_invalid } from "./xas.ts";
-import { xas_is_node, xas_load, xas_reset, xas_set_err, xas_top } from "./xas.ts";
+import {
+  index_below,
+  index_bits,
+  index_sub,
+  index_width,
+  xa_node_alloc,
+  xas_alloc,
+  xas_descend,
+  xas_destroy,
+  xas_error,
+  xas_invalid,
+  xas_is_node,
+  xas_last_index,
+  xas_load,
+  xas_reset,
+  xas_set_err,
+  xas_top,
+} from "./xas.ts";
 import type { xa_state } from "./xas.ts";
 
 function xas_update(xas: xa_state, node: xa_node): void {
@@ -53,9 +89,15 @@ function xas_max_width(xas: xa_state): number {
   return Math.max(width, shift + 32 - Math.clz32(sibs));
 }
 
-/** A new root over `head`, which keeps its marks. */
-function add_root(xas: xa_state, head: xa_entry, shift: number): xa_node | null {
+/** What stands at the head; an array whose first id is 1 reserves index 0 by rule. */
+function xas_head(xa: xarray): xa_entry {
+  return xa.xa_head === null && xa_zero_busy(xa) ? XA_ZERO_ENTRY : xa.xa_head;
+}
+
+/** A new root over the head, which keeps its marks. */
+function add_root(xas: xa_state, shift: number): xa_node | null {
   const xa = xas.xa;
+  const head = xas_head(xa);
   const node = xas_alloc(xas, shift);
   if (node === null) return null;
   node.count = 1;
@@ -71,37 +113,35 @@ function add_root(xas: xa_state, head: xa_entry, shift: number): xa_node | null 
       node_set_mark(node, 0, mark);
     }
   }
-  if (xa_is_node(head)) {
-    head.offset = 0;
-    head.parent = node;
+  if (xa.xa_root !== null) {
+    xa.xa_root.offset = 0;
+    xa.xa_root.parent = node;
   }
-  xa_set_head(xa, node);
+  xa_set_root(xa, node);
   xas_update(xas, node);
   return node;
 }
 
 /**
- * Adds levels above `head` until the cursor's entry is in reach. Returns the index bits of the
+ * Adds levels above the head until the cursor's entry is in reach. Returns the index bits of the
  * head slot (of a tree that is still to be made, if there is no head), or -1 without memory.
  */
-function xas_expand(xas: xa_state, head: xa_entry): number {
+function xas_expand(xas: xa_state): number {
   const cs = xas.xa.chunk_shift;
+  let root = xas.xa.xa_root;
+  let shift = root === null ? 0 : root.shift + cs;
+  xas.xa_node = null;
+  // The usual case, quickly: one index, in reach.
+  if (root !== null && xas.xa_shift === 0 && index_below(xas, shift)) {
+    if (xas.xa_sibs === 0) return shift;
+  }
   const width = xas_max_width(xas);
   const top = width === 0 ? -cs : width - 1 - ((width - 1) % cs);
-  if (head === null) return top + cs;
-
-  let root: xa_node | null = null;
-  let shift = 0;
-  if (xa_is_node(head)) {
-    root = head;
-    shift = head.shift + cs;
-  }
-  xas.xa_node = null;
+  if (xas_head(xas.xa) === null) return top + cs;
   for (; shift <= top; shift += cs) {
-    root = add_root(xas, root ?? head, shift);
+    root = add_root(xas, shift);
     if (root === null) return -1;
   }
-  xas.xa_node = root;
   return shift;
 }
 
@@ -118,9 +158,7 @@ export function xas_create(xas: xa_state, allow_root: boolean): xa_entry {
   let entry: xa_entry;
 
   if (xas_top(xas.xa_node)) {
-    xas.xa_node = null;
-    const head = xa.xa_head === null && xa_zero_busy(xa) ? XA_ZERO_ENTRY : xa.xa_head;
-    shift = xas_expand(xas, head);
+    shift = xas_expand(xas);
     if (shift < 0) return null;
     if (shift === 0 && !allow_root) shift = cs;
     entry = xa.xa_head;
@@ -133,17 +171,15 @@ export function xas_create(xas: xa_state, allow_root: boolean): xa_entry {
 
   while (shift > xas.xa_shift) {
     shift -= cs;
-    let node: xa_node | null;
-    if (entry === null) {
+    let node = parent === null ? xa.xa_root : xa_child(xa, parent, entry);
+    if (node === null) {
+      // Something larger covers the slot.
+      if (entry !== null) break;
       node = xas_alloc(xas, shift);
       if (node === null) return null;
       if (xa_track_free(xa)) node_mark_all(node, XA_FREE_MARK);
-      if (parent === null) xa_set_head(xa, node);
+      if (parent === null) xa_set_root(xa, node);
       else parent.slots[xas.xa_offset] = node;
-    } else if (xa_is_node(entry)) {
-      node = entry;
-    } else {
-      break;
     }
     entry = xas_descend(xas, node);
     parent = node;
@@ -162,12 +198,13 @@ function xas_shrink(xas: xa_state, root: xa_node): void {
   const xa = xas.xa;
   for (let node = root; node.count === 1; ) {
     let entry = xa_slot(node, 0);
-    const child = xa_is_node(entry) ? entry : null;
+    const child = xa_child(xa, node, entry);
     if (entry === null || (child === null && node.shift !== 0)) return;
     // Such an array reserves index 0 by rule, without an entry that says so.
     if (xa_is_zero(entry) && xa_zero_busy(xa)) entry = null;
     xas.xa_node = XAS_BOUNDS;
-    xa_set_head(xa, entry);
+    if (child === null) xa_set_head(xa, entry);
+    else xa_set_root(xa, child);
     if (xa_track_free(xa) && !node_get_mark(node, 0, XA_FREE_MARK)) xa_mark_clear(xa, XA_FREE_MARK);
     node.count = 0;
     node.nr_values = 0;
@@ -205,7 +242,8 @@ function xas_delete_node(xas: xa_state, empty: xa_node): void {
 export function xas_free_nodes(xas: xa_state, top: xa_node): void {
   for (let offset = 0; offset <= top.mask; offset++) {
     const entry = xa_slot(top, offset);
-    if (top.shift !== 0 && xa_is_node(entry)) xas_free_nodes(xas, entry);
+    const child = xa_child(xas.xa, top, entry);
+    if (child !== null) xas_free_nodes(xas, child);
     else if (entry !== null) top.slots[offset] = XA_RETRY_ENTRY;
   }
   top.count = 0;
@@ -224,8 +262,7 @@ export function xas_free_nodes(xas: xa_state, top: xa_node): void {
  * may be internal, or null though later slots were not empty.
  */
 export function xas_store(xas: xa_state, entry: xa_entry): xa_entry {
-  const first =
-    entry === null ? xas_load(xas) : xas_create(xas, !xa_is_zero(entry) && !xa_is_node(entry));
+  const first = entry === null ? xas_load(xas) : xas_create(xas, !xa_is_zero(entry));
   if (xas_invalid(xas)) return first;
   const node = xas.xa_node;
   if (node !== null && xas.xa_shift < node.shift) xas.xa_sibs = 0;
@@ -235,8 +272,9 @@ export function xas_store(xas: xa_state, entry: xa_entry): xa_entry {
   // Before the slot is null: a marked walk must not find an empty slot with a mark.
   if (entry === null) xas_init_marks(xas);
   if (node === null) {
+    const root = xas.xa.xa_root;
     xa_set_head(xas.xa, entry);
-    if (xa_is_node(first)) xas_free_nodes(xas, first);
+    if (root !== null) xas_free_nodes(xas, root);
   } else {
     store_slots(xas, node, first, entry);
   }
@@ -253,11 +291,13 @@ function store_slots(xas: xa_state, node: xa_node, first: xa_entry, entry: xa_en
   let old = first;
   // Whose sibling the old slot was, for its part in nr_values.
   let old_first = first;
-  note_inner_pointer(xas.xa, node, entry);
 
   for (let offset = xas.xa_offset; ; ) {
     node.slots[offset] = put;
-    if (node.shift !== 0 && xa_is_node(old)) xas_free_nodes(xas, old);
+    if (node.shift !== 0) {
+      const child = xa_child(xas.xa, node, old);
+      if (child !== null) xas_free_nodes(xas, child);
+    }
     if (entry !== null) count += old === null ? 1 : 0;
     else count -= old === null ? 0 : 1;
     values += (is_value ? 1 : 0) - (xa_is_value(old_first) ? 1 : 0);
@@ -272,6 +312,8 @@ function store_slots(xas: xa_state, node: xa_node, first: xa_entry, entry: xa_en
     if (entry !== null) put = xa_mk_internal(xas.xa_offset);
   }
 
+  // Only now: until here the objects in inner slots are as they were.
+  note_inner_pointer(xas.xa, node, entry);
   if (count === 0 && values === 0) return;
   node.count += count;
   node.nr_values += values;

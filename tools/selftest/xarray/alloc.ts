@@ -4,8 +4,17 @@
  */
 import { EBUSY } from "../../../kernel/include/errno.ts";
 import { GFP_KERNEL } from "../../../kernel/include/gfp.ts";
-import { XA_LIMIT, xa_alloc, xa_alloc_cyclic, xa_destroy, xa_empty, xa_erase } from "../../../kernel/lib/xarray.ts";
-import { xa_for_each, xa_limit_32b, xa_store } from "../../../kernel/lib/xarray.ts";
+import {
+  XA_LIMIT,
+  xa_alloc,
+  xa_alloc_cyclic,
+  xa_destroy,
+  xa_empty,
+  xa_erase,
+  xa_for_each,
+  xa_limit_32b,
+  xa_store,
+} from "../../../kernel/lib/xarray.ts";
 import type { xa_entry, xa_limit, xarray } from "../../../kernel/lib/xarray.ts";
 import { alloc_index, erase_index, mk_index, store_index } from "./context.ts";
 import type { selftest_context } from "./context.ts";
@@ -129,7 +138,11 @@ function check_alloc_cyclic(t: selftest_context, xa: xarray, base: number): void
   if (base !== 0) erase_index(t, xa, base);
   erase_index(t, xa, base + 1);
   next.val = UINT_MAX;
-  const steps = [[UINT_MAX, 0], [base, 1], [base + 1, 0]] as const;
+  const steps = [
+    [UINT_MAX, 0],
+    [base, 1],
+    [base + 1, 0],
+  ] as const;
   for (const [want, wrapped] of steps) {
     t.ok(take(mk_index(want), xa_limit_32b) === wrapped);
     t.ok(id.val === want);
@@ -141,6 +154,6 @@ function check_alloc_cyclic(t: selftest_context, xa: xarray, base: number): void
 export function check_xa_alloc(t: selftest_context): void {
   const arrays = [t.xa0, t.xa1];
   for (const check of [check_alloc_lowest, check_alloc_null, check_alloc_cyclic]) {
-    arrays.forEach((xa, base) => check(t, xa, base));
+    for (const [base, xa] of arrays.entries()) check(t, xa, base);
   }
 }

@@ -4,15 +4,55 @@
  */
 import { EBUSY, ENOMEM } from "../../../kernel/include/errno.ts";
 import { GFP_KERNEL, GFP_NOWAIT } from "../../../kernel/include/gfp.ts";
-import { ULONG_MAX, XAS_BOUNDS, XAS_RESTART, XA_FLAGS_TRACK_FREE, XA_LIMIT, XA_RETRY_ENTRY, XA_STATE } from "../../../kernel/lib/xarray.ts";
-import { XA_ZERO_ENTRY, xa_alloc, xa_cmpxchg, xa_destroy, xa_empty, xa_erase } from "../../../kernel/lib/xarray.ts";
-import { xa_err, xa_for_each, xa_head, xa_insert, xa_is_err, xa_is_internal, xa_is_retry } from "../../../kernel/lib/xarray.ts";
-import { xa_load, xa_mk_value, xa_release, xa_reserve, xa_slot, xa_store } from "../../../kernel/lib/xarray.ts";
-import { xas_find, xas_load, xas_lock, xas_next_entry, xas_reload, xas_reset } from "../../../kernel/lib/xarray.ts";
-import { xas_retry, xas_set, xas_store, xas_unlock } from "../../../kernel/lib/xarray.ts";
+import {
+  ULONG_MAX,
+  XAS_BOUNDS,
+  XAS_RESTART,
+  XA_FLAGS_TRACK_FREE,
+  XA_LIMIT,
+  XA_RETRY_ENTRY,
+  XA_STATE,
+  XA_ZERO_ENTRY,
+  xa_alloc,
+  xa_cmpxchg,
+  xa_destroy,
+  xa_empty,
+  xa_erase,
+  xa_err,
+  xa_for_each,
+  xa_head,
+  xa_insert,
+  xa_is_err,
+  xa_is_internal,
+  xa_is_retry,
+  xa_load,
+  xa_mk_value,
+  xa_release,
+  xa_reserve,
+  xa_slot,
+  xa_store,
+  xas_find,
+  xas_load,
+  xas_lock,
+  xas_next_entry,
+  xas_reload,
+  xas_reset,
+  xas_retry,
+  xas_set,
+  xas_store,
+  xas_unlock,
+} from "../../../kernel/lib/xarray.ts";
 import type { xarray } from "../../../kernel/lib/xarray.ts";
-import { erase_index, insert_index, ix, mk_index, store_at, store_index, store_order } from "./context.ts";
-import { before } from "./context.ts";
+import {
+  before,
+  erase_index,
+  insert_index,
+  ix,
+  mk_index,
+  store_at,
+  store_index,
+  store_order,
+} from "./context.ts";
 import type { selftest_context } from "./context.ts";
 
 export function check_xa_err(t: selftest_context, xa: xarray): void {

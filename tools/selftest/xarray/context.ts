@@ -4,10 +4,23 @@
  */
 import { GFP_KERNEL, __GFP_DIRECT_RECLAIM } from "../../../kernel/include/gfp.ts";
 import type { gfp_t } from "../../../kernel/include/gfp.ts";
-import { ULONG_MAX, XA_FLAGS_ALLOC, XA_FLAGS_ALLOC1, XA_STATE_ORDER } from "../../../kernel/lib/xarray.ts";
-import { xa_alloc, xa_erase, xa_insert, xa_limit_32b, xa_load } from "../../../kernel/lib/xarray.ts";
-import { xa_store, xarray, xas_lock, xas_nomem, xas_store } from "../../../kernel/lib/xarray.ts";
-import { xas_unlock } from "../../../kernel/lib/xarray.ts";
+import {
+  ULONG_MAX,
+  XA_FLAGS_ALLOC,
+  XA_FLAGS_ALLOC1,
+  XA_STATE_ORDER,
+  xa_alloc,
+  xa_erase,
+  xa_insert,
+  xa_limit_32b,
+  xa_load,
+  xa_store,
+  xarray,
+  xas_lock,
+  xas_nomem,
+  xas_store,
+  xas_unlock,
+} from "../../../kernel/lib/xarray.ts";
 import type { xa_entry, xa_index, xa_node, xa_state } from "../../../kernel/lib/xarray.ts";
 
 export interface xarray_selftest_opts {
@@ -114,11 +127,6 @@ export function store_at(xas: xa_state, entry: xa_entry): xa_entry {
   return old;
 }
 
-export function store_order(
-  xa: xarray,
-  index: xa_index,
-  order: number,
-  entry: xa_entry,
-): xa_entry {
+export function store_order(xa: xarray, index: xa_index, order: number, entry: xa_entry): xa_entry {
   return store_at(XA_STATE_ORDER(xa, index, order), entry);
 }

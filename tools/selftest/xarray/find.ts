@@ -3,10 +3,31 @@
  * Linux: lib/test_xarray.c (check_find, check_find_entry, check_move).
  */
 import { GFP_KERNEL } from "../../../kernel/include/gfp.ts";
-import { ULONG_MAX, XAS_RESTART, XA_MARK_0, XA_PRESENT, XA_STATE, xa_destroy } from "../../../kernel/lib/xarray.ts";
-import { xa_empty, xa_find, xa_find_after, xa_for_each, xa_get_mark, xa_load } from "../../../kernel/lib/xarray.ts";
-import { xa_mk_value, xa_set_mark, xas_find, xas_find_marked, xas_next } from "../../../kernel/lib/xarray.ts";
-import { xas_next_entry, xas_next_marked, xas_pause, xas_prev, xas_retry, xas_set } from "../../../kernel/lib/xarray.ts";
+import {
+  ULONG_MAX,
+  XAS_RESTART,
+  XA_MARK_0,
+  XA_PRESENT,
+  XA_STATE,
+  xa_destroy,
+  xa_empty,
+  xa_find,
+  xa_find_after,
+  xa_for_each,
+  xa_get_mark,
+  xa_load,
+  xa_mk_value,
+  xa_set_mark,
+  xas_find,
+  xas_find_marked,
+  xas_next,
+  xas_next_entry,
+  xas_next_marked,
+  xas_pause,
+  xas_prev,
+  xas_retry,
+  xas_set,
+} from "../../../kernel/lib/xarray.ts";
 import type { xa_entry, xa_mark_t, xa_state, xarray } from "../../../kernel/lib/xarray.ts";
 import { erase_index, mk_index, store_index, store_order } from "./context.ts";
 import type { selftest_context } from "./context.ts";

@@ -2,11 +2,35 @@
  * tools/selftest/xarray/marks.ts - marks, and the callback that is told of a node's counts.
  * Linux: lib/test_xarray.c (check_xa_mark, check_workingset).
  */
-import { ULONG_MAX, XA_MARK_0, XA_MARK_1, XA_MARK_2, XA_STATE, xa_delete_node } from "../../../kernel/lib/xarray.ts";
-import { xa_destroy, xa_empty, xa_get_mark, xa_lock, xa_set_mark, xa_unlock } from "../../../kernel/lib/xarray.ts";
-import { xas_find, xas_find_marked, xas_get_mark, xas_init_marks, xas_load, xas_lock } from "../../../kernel/lib/xarray.ts";
-import { xas_next, xas_next_entry, xas_next_marked, xas_nomem, xas_reset, xas_set } from "../../../kernel/lib/xarray.ts";
-import { xas_set_update, xas_store, xas_unlock } from "../../../kernel/lib/xarray.ts";
+import {
+  ULONG_MAX,
+  XA_MARK_0,
+  XA_MARK_1,
+  XA_MARK_2,
+  XA_STATE,
+  xa_delete_node,
+  xa_destroy,
+  xa_empty,
+  xa_get_mark,
+  xa_lock,
+  xa_set_mark,
+  xa_unlock,
+  xas_find,
+  xas_find_marked,
+  xas_get_mark,
+  xas_init_marks,
+  xas_load,
+  xas_lock,
+  xas_next,
+  xas_next_entry,
+  xas_next_marked,
+  xas_nomem,
+  xas_reset,
+  xas_set,
+  xas_set_update,
+  xas_store,
+  xas_unlock,
+} from "../../../kernel/lib/xarray.ts";
 import type { xa_node, xa_state, xarray } from "../../../kernel/lib/xarray.ts";
 import { GFP_KERNEL } from "../../../kernel/include/gfp.ts";
 import { erase_index, mk_index, store_index, store_order } from "./context.ts";

@@ -3,20 +3,53 @@
  * Linux: lib/test_xarray.c, the functions of the same names.
  */
 import { GFP_KERNEL } from "../../../kernel/include/gfp.ts";
-import { ULONG_MAX, XA_MARK_0, XA_STATE, XA_STATE_ORDER, __xa_store, xa_destroy } from "../../../kernel/lib/xarray.ts";
-import { xa_empty, xa_erase, xa_get_mark, xa_get_order, xa_head, xa_load, xa_node } from "../../../kernel/lib/xarray.ts";
-import { xa_mk_value, xa_set_mark, xa_store, xas_find, xas_find_conflict } from "../../../kernel/lib/xarray.ts";
-import { xas_get_order, xas_load, xas_lock, xas_next_entry, xas_pause, xas_set } from "../../../kernel/lib/xarray.ts";
-import { xas_set_order, xas_split, xas_split_alloc, xas_store, xas_unlock } from "../../../kernel/lib/xarray.ts";
-import type { xa_entry, xa_state, xarray } from "../../../kernel/lib/xarray.ts";
-import { before, erase_index, ix, mk_index, store_at, store_index, store_order } from "./context.ts";
+import {
+  ULONG_MAX,
+  XA_MARK_0,
+  XA_STATE,
+  XA_STATE_ORDER,
+  __xa_store,
+  xa_destroy,
+  xa_empty,
+  xa_erase,
+  xa_get_mark,
+  xa_get_order,
+  xa_head,
+  xa_load,
+  xa_mk_value,
+  xa_set_mark,
+  xa_store,
+  xas_find,
+  xas_find_conflict,
+  xas_get_order,
+  xas_load,
+  xas_lock,
+  xas_next_entry,
+  xas_pause,
+  xas_set,
+  xas_set_order,
+  xas_split,
+  xas_split_alloc,
+  xas_store,
+  xas_unlock,
+} from "../../../kernel/lib/xarray.ts";
+import type { xa_entry, xa_node, xa_state, xarray } from "../../../kernel/lib/xarray.ts";
+import {
+  before,
+  erase_index,
+  ix,
+  mk_index,
+  store_at,
+  store_index,
+  store_order,
+} from "./context.ts";
 import type { selftest_context } from "./context.ts";
 
 const ORDERS = 20;
 
 /** Indices from `first` on hold these, one check each. */
 function check_row(t: selftest_context, xa: xarray, first: number, row: readonly xa_entry[]): void {
-  row.forEach((entry, i) => t.ok(xa_load(xa, first + i) === entry));
+  for (const [i, entry] of row.entries()) t.ok(xa_load(xa, first + i) === entry);
 }
 
 /** Two checks: the slots of the root that are in use, and those with values. */

@@ -1,12 +1,27 @@
 /**
- * tools/selftest/xarray/range.ts - ranges: slots made in advance, one entry over a range, conflicts.
+ * tools/selftest/xarray/range.ts - ranges: slots made in advance, one entry over many, conflicts.
  * Linux: lib/test_xarray.c (check_create_range, check_store_range, check_store_iter).
  */
 import { EEXIST } from "../../../kernel/include/errno.ts";
 import { GFP_KERNEL } from "../../../kernel/include/gfp.ts";
-import { XA_STATE, XA_STATE_ORDER, xa_destroy, xa_empty, xa_is_value, xa_load } from "../../../kernel/lib/xarray.ts";
-import { xa_store_range, xas_create_range, xas_error, xas_find_conflict, xas_lock } from "../../../kernel/lib/xarray.ts";
-import { xas_next, xas_nomem, xas_set_err, xas_store, xas_unlock } from "../../../kernel/lib/xarray.ts";
+import {
+  XA_STATE,
+  XA_STATE_ORDER,
+  xa_destroy,
+  xa_empty,
+  xa_is_value,
+  xa_load,
+  xa_store_range,
+  xas_create_range,
+  xas_error,
+  xas_find_conflict,
+  xas_lock,
+  xas_next,
+  xas_nomem,
+  xas_set_err,
+  xas_store,
+  xas_unlock,
+} from "../../../kernel/lib/xarray.ts";
 import type { xarray } from "../../../kernel/lib/xarray.ts";
 import { before, erase_index, mk_index, store_index, store_order } from "./context.ts";
 import type { selftest_context } from "./context.ts";
@@ -94,7 +109,15 @@ export function check_create_range(t: selftest_context, xa: xarray): void {
     for (const index of [0, size, 2 * size, 3 * size, far]) check_create_empty(t, xa, index, order);
     if (order < 10) check_create_adjacent(t, xa, order);
     for (const index of [0, size, 2 * size, 3 * size, far]) check_create_over(t, xa, index, order);
-    const unaligned = [1, size + 1, 2 * size + 1, 2 * size - 1, 3 * size + 1, 3 * size - 1, far + 1];
+    const unaligned = [
+      1,
+      size + 1,
+      2 * size + 1,
+      2 * size - 1,
+      3 * size + 1,
+      3 * size - 1,
+      far + 1,
+    ];
     for (const index of unaligned) check_create_over(t, xa, index, order);
     create_over_multi(xa, 0, order);
     create_over_multi(xa, size, order);
