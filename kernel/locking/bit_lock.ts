@@ -109,14 +109,13 @@ export class bit_lock extends lock_base implements bit_lock_t {
     if (this.machine.dep !== null) this.machine.dep.release(owner, this, LOCK_EXCLUSIVE);
   }
 
-  /** Sleeps until the bit is clear, without taking it (wait_on_page_locked). */
+  /**
+   * Sleeps until the bit was clear, without taking it (wait_on_page_locked). As in Linux it may be set again
+   * by the time the sleeper runs: who cares looks again.
+   */
   wait_unlocked(): MaybeWait {
     if (!this.locked) return undefined;
-    return this.wait_loop();
-  }
-
-  private async wait_loop(): Promise<void> {
-    while (this.locked) await this.sleep(this.sched.current, WAIT_EVENT, WAIT_UNINTERRUPTIBLE);
+    return this.sleep(this.sched.current, WAIT_EVENT, WAIT_UNINTERRUPTIBLE);
   }
 
   is_locked(): boolean {

@@ -18,7 +18,10 @@ function frame(line: string): string | null {
   const short = root ? root[1]! : file.slice(file.lastIndexOf("/") + 1);
   const name = NAME.exec(line);
   const where = `${short}:${place[2]}`;
-  return name ? `${name[1]!.replace(/^Object\./, "")} (${where})` : where;
+  if (name === null) return where;
+  // A task's body is called as a method of the task, which says nothing.
+  const called = name[1]!.replace(/ \[as \w+\]$/, "").replace(/^(Object|task_struct)\./, "");
+  return `${called} (${where})`;
 }
 
 /** "inode_lock (fs/open.ts:12) < do_truncate (fs/open.ts:60) < ...", innermost first. */

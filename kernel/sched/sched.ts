@@ -510,7 +510,7 @@ export class Sched {
 
   private advance_time(): void {
     const clock = this.machine.clock;
-    const next = this.timers.next_driving();
+    const next = this.timers.next_stop();
     if (next > clock.now_ns) clock.now_ns = next;
     this.fire_due();
     if (this.current === this.swapper) this.pass_baton();

@@ -37,14 +37,14 @@ export class timer_queue {
     if (!t.deferrable) this.driving--;
   }
 
-  /** Time of the next timer that makes time pass, or Infinity. */
-  next_driving(): number {
+  /** When time should next stop: the first timer of either kind, if any makes time pass; else Infinity. */
+  next_stop(): number {
     if (this.driving === 0) return Infinity;
-    let least = Infinity;
-    for (const t of this.heap) {
-      if (t.fire !== null && !t.deferrable && t.expires < least) least = t.expires;
+    for (;;) {
+      const top = this.heap[0]!;
+      if (top.fire !== null) return top.expires;
+      this.drop_top();
     }
-    return least;
   }
 
   /** Takes the first timer due at or before `now`. */
@@ -52,16 +52,19 @@ export class timer_queue {
     for (;;) {
       const top = this.heap[0];
       if (top === undefined || (top.fire !== null && top.expires > now)) return null;
-      const last = this.heap.pop()!;
-      if (this.heap.length > 0) {
-        this.heap[0] = last;
-        this.down(0);
-      }
+      this.drop_top();
       if (top.fire === null) continue;
       const fire = top.fire;
       this.del(top);
       return fire;
     }
+  }
+
+  private drop_top(): void {
+    const last = this.heap.pop()!;
+    if (this.heap.length === 0) return;
+    this.heap[0] = last;
+    this.down(0);
   }
 
   private before(i: number, j: number): boolean {
