@@ -1,10 +1,10 @@
 /**
  * tools/cmd/getopt.ts - command-line options as the C tools read them (getopt_long).
  *
- * Options and operands may be mixed; `--` ends the options; short options can be bundled (`-Fq`) and take their argument
- * attached or as the next word; a long option may be cut to a unique prefix and takes `--name=value` or the next word.
- * A short-option string as in C: a letter, `:` when it takes an argument, `::` when it may (attached only). A leading `+`
- * stops at the first operand.
+ * Options and operands may be mixed; `--` ends the options; short options can be bundled (`-Fq`)
+ * and take their argument attached or as the next word; a long option may be cut to a unique prefix
+ * and takes `--name=value` or the next word. A short-option string as in C: a letter, `:` when it
+ * takes an argument, `::` when it may (attached only). A leading `+` stops at the first operand.
  */
 
 export const no_argument = 0;

@@ -218,12 +218,14 @@ function make_journal(
   log: mke2fs_log,
 ): number {
   if (!size) {
-    fs.es.s_feature_compat &= ~EXT4_FEATURE_COMPAT_HAS_JOURNAL;
+    // nor is an orphan file any use then
+    fs.es.s_feature_compat &= ~(EXT4_FEATURE_COMPAT_HAS_JOURNAL | EXT4_FEATURE_COMPAT_ORPHAN_FILE);
     return 0;
   }
   const total = size.journal + size.fc;
   if (!cl.quiet) log.stdout += `Creating journal (${size.journal} blocks): `;
-  add_journal_inode(fs, size, cl.extended.lazy_journal_init ?? false);
+  const lazy = cl.extended.lazy_journal_init ?? false;
+  add_journal_inode(fs, size, { lazy, at_start: cl.extended.packed_meta_blocks ?? false });
   if (!cl.quiet) log.stdout += "done\n";
   return total;
 }
@@ -270,8 +272,8 @@ function populate(fs: ext2_filsys, m: making): void {
   write_inode_tables(fs, lazy && fs.has_group_csum, m.prezeroed);
   say("done                            \n");
   create_root_dir(fs, extended.root_owner ?? [0, 0]);
-  reserve_inodes(fs);
   create_lost_and_found(fs);
+  reserve_inodes(fs);
   create_bad_block_inode(fs);
   if (fs.has("compat", EXT4_FEATURE_COMPAT_RESIZE_INODE)) create_resize_inode(fs);
   if (wants_journal) overhead += Math.ceil(make_journal(fs, cl, size, log) / fs.cluster_ratio);

@@ -14,8 +14,8 @@ export interface size_units {
 const POWERS = "kmgtpe";
 
 /**
- * Parses a decimal, octal (0...) or hexadecimal (0x...) number with one suffix letter of either case.
- * Returns bytes, or undefined when the text is no such size or is above 2^53.
+ * Parses a decimal, octal (0...) or hexadecimal (0x...) number with one suffix letter of either
+ * case. Returns bytes, or undefined when the text is no such size or is above 2^53.
  */
 export function parse_size(text: string, units: size_units = {}): number | undefined {
   const m = /^\s*\+?(0[xX][0-9a-fA-F]+|[0-9]+)([a-zA-Z]?)$/.exec(text);

@@ -92,12 +92,19 @@ function midpoint_goal(fs: ext2_filsys): number {
   return fs.group_first_block(best);
 }
 
-/** `lazy`: old contents of the journal's blocks are left as they are. */
-export function add_journal_inode(fs: ext2_filsys, size: journal_params, lazy: boolean): void {
+/**
+ * `lazy`: old contents of the journal's blocks are left as they are. `at_start`: not in the middle of
+ * the device but at its start.
+ */
+export function add_journal_inode(
+  fs: ext2_filsys,
+  size: journal_params,
+  { lazy, at_start }: { lazy: boolean; at_start: boolean },
+): void {
   const ino = EXT4_JOURNAL_INO;
   init_inode(fs, ino, S_IFREG | 0o600, 1);
   const total = size.journal + size.fc;
-  const extents = alloc_file(fs, ino, total, midpoint_goal(fs));
+  const extents = alloc_file(fs, ino, total, at_start ? fs.es.s_first_data_block : midpoint_goal(fs));
   fs.inode_csum_set(ino);
   if (!lazy) for (const e of extents) fs.zeros.push([e.pblk, e.len]);
   const jsb = journal_superblock.at(fs.block(map_extents(extents, 0)));

@@ -259,9 +259,16 @@ export class ext2_filsys {
     const ipg = this.es.s_inodes_per_group;
     gdp.bg_itable_unused_lo = Math.min(gdp.bg_itable_unused_lo, (group + 1) * ipg - ino);
   }
-  /** The first free inode number that is not reserved. */
+  /**
+   * The first free inode number that is not reserved. Looking for one in a group whose inode table was
+   * not in use yet brings its bitmaps into use, the block bitmap too (as Linux does).
+   */
   new_inode(): number {
     for (let ino = this.es.s_first_ino; ino <= this.es.s_inodes_count; ino++) {
+      const gdp = this.desc(this.group_of_ino(ino));
+      if (gdp.bg_flags & EXT4_BG_INODE_UNINIT) {
+        gdp.bg_flags &= ~(EXT4_BG_INODE_UNINIT | EXT4_BG_BLOCK_UNINIT);
+      }
       if (!(this.inode_map[(ino - 1) >>> 3]! & (1 << ((ino - 1) & 7)))) return ino;
     }
     throw new mke2fs_error("there is no free inode left");

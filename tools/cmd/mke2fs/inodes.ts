@@ -20,7 +20,7 @@ import {
 } from "../../../fs/ext4/ext4.ts";
 import { ext4_dirblock_tail_set, ext4_extent_block_csum_set } from "../../../fs/ext4/csum.ts";
 import { utf8_encode } from "../../../kernel/lib/utf8.ts";
-import type { ext2_filsys } from "./filsys.ts";
+import { type ext2_filsys, mke2fs_error } from "./filsys.ts";
 
 export const S_IFREG = 0o100000;
 export const S_IFDIR = 0o040000;
@@ -125,10 +125,11 @@ function alloc_extents(fs: ext2_filsys, count: number, goal: number): extent[] {
   let from = goal;
   for (let lblk = 0; lblk < count; ) {
     let pblk = fs.find_block(from, fs.blocks_count);
-    if (pblk < 0) pblk = fs.new_block(fs.es.s_first_data_block);
+    if (pblk < 0) pblk = fs.find_block(fs.es.s_first_data_block, fs.blocks_count);
+    if (pblk < 0) throw new mke2fs_error("there is no free block left");
     const end = Math.min(pblk + Math.min(count - lblk, EXT_INIT_MAX_LEN), fs.blocks_count);
     const used = fs.find_block(pblk, end, true);
-    const len = Math.max(1, (used < 0 ? end : used) - pblk);
+    const len = (used < 0 ? end : used) - pblk;
     fs.alloc_range(pblk, len);
     out.push({ lblk, pblk, len });
     lblk += len;
@@ -305,7 +306,7 @@ function lost_and_found_expansions(fs: ext2_filsys): number {
 
 /** lost+found, and the root's one block, which names it. */
 export function create_lost_and_found(fs: ext2_filsys): void {
-  const ino = fs.es.s_first_ino;
+  const ino = fs.new_inode();
   fs.alloc_inode(ino, true);
   init_inode(fs, ino, S_IFDIR | 0o700, 2);
   // an inline directory has no block until it is enlarged for the first time
@@ -372,7 +373,8 @@ export function create_resize_inode(fs: ext2_filsys): void {
   const ino = EXT4_RESIZE_INO;
   const per = fs.blocksize / 4;
   init_inode(fs, ino, S_IFREG | 0o600, 1);
-  const goal = 2 + es.s_reserved_gdt_blocks + fs.desc_blocks + fs.inode_blocks_per_group;
+  const bgd = fs.desc_blocks + es.s_reserved_gdt_blocks;
+  const goal = es.s_first_data_block + 2 + bgd + fs.inode_blocks_per_group;
   const dind_blk = fs.new_block(goal);
   view_of(fs.i_block(ino)).setUint32(13 * 4, dind_blk, true);
   const dind = view_of(fs.block(dind_blk));

@@ -9,6 +9,8 @@
 import {
   EXT4_DEFM_ACL,
   EXT4_DEFM_XATTR_USER,
+  EXT4_FEATURE_COMPAT_HAS_JOURNAL,
+  EXT4_FEATURE_COMPAT_ORPHAN_FILE,
   EXT4_FEATURE_COMPAT_RESIZE_INODE,
   EXT4_FEATURE_COMPAT_SPARSE_SUPER2,
   EXT4_FEATURE_INCOMPAT_64BIT,
@@ -18,7 +20,6 @@ import {
   EXT4_FEATURE_INCOMPAT_INLINE_DATA,
   EXT4_FEATURE_INCOMPAT_JOURNAL_DEV,
   EXT4_FEATURE_INCOMPAT_META_BG,
-  EXT4_FEATURE_COMPAT_HAS_JOURNAL,
   EXT4_FEATURE_RO_COMPAT_BIGALLOC,
   EXT4_FEATURE_RO_COMPAT_GDT_CSUM,
   EXT4_FEATURE_RO_COMPAT_METADATA_CSUM,
@@ -56,8 +57,9 @@ export interface device_facts {
 
 /** Bytes asked for by the second operand, else the device's size. */
 function requested_bytes(cl: command_line, dev: device_facts): number {
-  if (cl.size === undefined) return dev.size;
   const unit = cl.blocksize > 0 ? cl.blocksize : 1024;
+  // a whole device is used up to its last full page, so that the last block can be mapped
+  if (cl.size === undefined) return dev.size - (dev.size % Math.max(unit, dev.page_size));
   const bytes = parse_size(cl.size, { plain: unit, sector: 512 });
   if (!bytes) throw new mke2fs_error(`invalid blocks '${cl.size}' on device '${cl.device}'`);
   if (bytes > dev.size && cl.force === 0) {
@@ -137,6 +139,9 @@ function check_combinations(cl: command_line, f: features, log: mke2fs_log): voi
   if (incompat & EXT4_FEATURE_INCOMPAT_JOURNAL_DEV) {
     throw new mke2fs_error("external journal devices are not supported by this mkfs");
   }
+  if (incompat & EXT4_FEATURE_INCOMPAT_64BIT && !(incompat & EXT4_FEATURE_INCOMPAT_EXTENTS)) {
+    throw new mke2fs_error("A 64-bit filesystem needs extents: -O extent, or -O ^64bit");
+  }
   if (bigalloc && !(incompat & EXT4_FEATURE_INCOMPAT_EXTENTS)) {
     throw new mke2fs_error("Can't support bigalloc feature without extents feature");
   }
@@ -145,6 +150,10 @@ function check_combinations(cl: command_line, f: features, log: mke2fs_log): voi
       "The resize_inode and meta_bg features are not compatible.\n" +
         "They can not be both enabled simultaneously.",
     );
+  }
+  const no_journal = !(compat & EXT4_FEATURE_COMPAT_HAS_JOURNAL);
+  if (compat & EXT4_FEATURE_COMPAT_ORPHAN_FILE && no_journal) {
+    throw new mke2fs_error("the orphan_file feature needs a journal");
   }
   const sparse =
     ro_compat & EXT4_FEATURE_RO_COMPAT_SPARSE_SUPER || compat & EXT4_FEATURE_COMPAT_SPARSE_SUPER2;
