@@ -165,7 +165,7 @@ function pmem_direct_access(
   const hit = pmem.bb.check(sector, (nr_pages * page_size) / 512);
   if (!hit) {
     // Beyond what was asked for nothing is known to be good.
-    out.nr_pages = nr_pages;
+    out.nr_pages = Math.min(out.nr_pages, nr_pages);
     return;
   }
   if (mode !== DAX_RECOVERY_WRITE) throw EIO;
