@@ -153,8 +153,7 @@ export async function ext4_read_dirblock(
 ): Promise<buffer_head | null> {
   const sb = dir.i_sb;
   if (block >= Math.floor(dir.i_size / sb.s_blocksize)) {
-    const text =
-      `Attempting to read directory block (${block}) that is past i_size (${dir.i_size})`;
+    const text = `Attempting to read directory block (${block}) that is past i_size (${dir.i_size})`;
     ext4_error_inode(dir, fn, block, text);
     throw EFSCORRUPTED;
   }

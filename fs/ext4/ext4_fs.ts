@@ -36,6 +36,7 @@ import type {
 import type { percpu_rw_semaphore } from "../../kernel/include/locks.ts";
 import type { struct_of } from "../../kernel/lib/struct.ts";
 import { type buffer_head, mark_buffer_dirty, sb_bread } from "../buffer.ts";
+import { ext4_has_metadata_csum, ext4_superblock_csum_set } from "./csum.ts";
 import {
   EXT4_ERROR_FS,
   type ext4_group_desc,
@@ -464,11 +465,19 @@ function ext4_handle_error(
   if (!sb.s_bdev?.bd_read_only) {
     save_error_info(sb, error, ino, block, fn);
     // a read-only mount has no writer that would finish the buffer, and must not begin one
-    if (!sb_rdonly(sb)) mark_buffer_dirty(sbi.s_sbh);
+    if (!sb_rdonly(sb)) {
+      if (ext4_has_metadata_csum(sbi.s_es)) {
+        ext4_superblock_csum_set(sbi.s_sbh.b_data, sbi.s_es._off);
+      }
+      mark_buffer_dirty(sbi.s_sbh);
+    }
   }
   if (sb_rdonly(sb) || continue_fs) return;
   if (sbi.s_mount_opt & EXT4_MOUNT_ERRORS_PANIC) {
-    sb.kernel.panic(`EXT4-fs (device ${sb.s_id}): panic forced after error`);
+    // a machine that has stopped does nothing more: here only this filesystem stops
+    const text = `EXT4-fs (device ${sb.s_id}): panic forced after error`;
+    sb.kernel.printk(0, `Kernel panic - not syncing: ${text}`);
+    sbi.s_ext4_flags |= EXT4_FLAGS_SHUTDOWN;
   }
   ext4_msg(sb, KERN_CRIT, "Remounting filesystem read-only");
   sb.s_flags |= SB_RDONLY;

@@ -13,12 +13,7 @@ import type { inode } from "../../kernel/include/fs.ts";
 import { brelse, type buffer_head } from "../buffer.ts";
 import { ext4_inode_block_valid } from "./block_validity.ts";
 import { ext4_extent_block_csum_verify, ext4_has_metadata_csum } from "./csum.ts";
-import {
-  EXT4_EXT_MAGIC,
-  EXT4_MAX_EXTENT_DEPTH,
-  EXT_INIT_MAX_LEN,
-  EXT_MAX_BLOCKS,
-} from "./ext4.ts";
+import { EXT4_EXT_MAGIC, EXT4_MAX_EXTENT_DEPTH, EXT_INIT_MAX_LEN, EXT_MAX_BLOCKS } from "./ext4.ts";
 import {
   EXT4_EX_NOCACHE,
   EXT4_I,
@@ -139,7 +134,7 @@ function bad_entry(inode: inode, v: DataView, lblk: number, depth: number): numb
   return null;
 }
 
-function header_fault(inode: inode, v: DataView, depth: number, max: number): string | null {
+function header_fault(v: DataView, depth: number, max: number): string | null {
   if (eh_magic(v) !== EXT4_EXT_MAGIC) return "invalid magic";
   if (eh_depth(v) !== depth) return "unexpected eh_depth";
   if (eh_max(v) === 0) return "invalid eh_max";
@@ -163,7 +158,7 @@ function ext4_ext_check(
   lblk: number,
 ): void {
   const max = ext4_ext_max_entries(inode, depth);
-  let fault = header_fault(inode, v, depth, max);
+  let fault = header_fault(v, depth, max);
   let at = pblk;
   let error = EFSCORRUPTED;
   if (fault === null) {
@@ -299,8 +294,7 @@ function ext4_ext_determine_hole(
     // never over a delayed run in front of lblk: only from lblk on
     const front = new_extent_status();
     const taken =
-      lblk > start &&
-      ext4_es_find_extent_range(inode, ext4_es_is_delayed, start, lblk - 1, front);
+      lblk > start && ext4_es_find_extent_range(inode, ext4_es_is_delayed, start, lblk - 1, front);
     const from = taken ? lblk : start;
     ext4_es_insert_extent(inode, from, end - from, 0, EXTENT_STATUS_HOLE);
     return end - lblk;

@@ -60,12 +60,15 @@ export const dx_get_hash = (v: DataView, entries: number, i: number): number =>
 export const dx_get_block = (v: DataView, entries: number, i: number): number =>
   v.getUint32(entries + 8 * i + 4, true) & 0x0fffffff;
 
-const tail_bytes = (dir: inode): number =>
-  ext4_has_metadata_csum(EXT4_SB(dir.i_sb).s_es) ? 8 : 0;
+const tail_bytes = (dir: inode): number => (ext4_has_metadata_csum(EXT4_SB(dir.i_sb).s_es) ? 8 : 0);
 /** Entries that fit in the root, and in an inner node. */
 export const dx_root_limit = (dir: inode, info_length: number): number => {
   const space =
-    dir.i_sb.s_blocksize - ext4_dir_rec_len(1) - ext4_dir_rec_len(2) - info_length - tail_bytes(dir);
+    dir.i_sb.s_blocksize -
+    ext4_dir_rec_len(1) -
+    ext4_dir_rec_len(2) -
+    info_length -
+    tail_bytes(dir);
   return Math.floor(space / 8);
 };
 export const dx_node_limit = (dir: inode): number =>
@@ -101,7 +104,10 @@ export function hash_name(dir: inode, name: Uint8Array, version: number): dx_has
   return h;
 }
 
-function root_frame(dir: inode, bh: buffer_head): { frame: dx_frame; version: number; levels: number } {
+function root_frame(
+  dir: inode,
+  bh: buffer_head,
+): { frame: dx_frame; version: number; levels: number } {
   const view = view_of(bh);
   const info = DX_ROOT_INFO_OFFSET;
   const version = view.getUint8(info + 4);
@@ -166,9 +172,7 @@ export async function dx_probe(
     }
     frames.push(root.frame);
     const hash_version = dx_hash_version(dir, root.version);
-    const hash = name
-      ? hash_name(dir, name, hash_version)
-      : { hash: start_hash, minor_hash: 0 };
+    const hash = name ? hash_name(dir, name, hash_version) : { hash: start_hash, minor_hash: 0 };
     const blocks = [0];
     for (let level = 0; ; level++) {
       const f = frames.at(-1)!;

@@ -86,10 +86,7 @@ import {
   ext4_inode_is_fast_symlink,
   ext4_set_inode_flags,
 } from "./inode.ts";
-import {
-  ext4_fast_symlink_inode_operations,
-  ext4_symlink_inode_operations,
-} from "./symlink.ts";
+import { ext4_fast_symlink_inode_operations, ext4_symlink_inode_operations } from "./symlink.ts";
 
 type raw_inode = struct_of<typeof M.ext4_inode>;
 const TWO32 = 2 ** 32;
@@ -116,14 +113,26 @@ const PROJID_END = end_of("i_projid");
 export function ext4_decode_time(sec: number, extra: number | null): timespec64 {
   const low = sec | 0;
   if (extra === null) return { tv_sec: low, tv_nsec: 0 };
-  return { tv_sec: low + (extra & M.EXT4_EPOCH_MASK) * TWO32, tv_nsec: extra >>> M.EXT4_EPOCH_BITS };
+  return {
+    tv_sec: low + (extra & M.EXT4_EPOCH_MASK) * TWO32,
+    tv_nsec: extra >>> M.EXT4_EPOCH_BITS,
+  };
 }
 
 function read_times(inode: inode, ei: ext4_inode_info, raw: raw_inode): void {
   const extra = (end: number, word: () => number) => (ext4_fits_in_inode(ei, end) ? word() : null);
-  inode.i_ctime = ext4_decode_time(raw.i_ctime, extra(CTIME_EXTRA_END, () => raw.i_ctime_extra));
-  inode.i_mtime = ext4_decode_time(raw.i_mtime, extra(MTIME_EXTRA_END, () => raw.i_mtime_extra));
-  inode.i_atime = ext4_decode_time(raw.i_atime, extra(ATIME_EXTRA_END, () => raw.i_atime_extra));
+  inode.i_ctime = ext4_decode_time(
+    raw.i_ctime,
+    extra(CTIME_EXTRA_END, () => raw.i_ctime_extra),
+  );
+  inode.i_mtime = ext4_decode_time(
+    raw.i_mtime,
+    extra(MTIME_EXTRA_END, () => raw.i_mtime_extra),
+  );
+  inode.i_atime = ext4_decode_time(
+    raw.i_atime,
+    extra(ATIME_EXTRA_END, () => raw.i_atime_extra),
+  );
   if (ext4_fits_in_inode(ei, CRTIME_END)) {
     const word = extra(CRTIME_EXTRA_END, () => raw.i_crtime_extra);
     ei.i_crtime = ext4_decode_time(raw.i_crtime, word);

@@ -59,11 +59,7 @@ export function ext4_block_to_path(
     ];
     return { offsets, boundary: ptrs - 1 - (b % ptrs) };
   }
-  ext4_warning(
-    inode.i_sb,
-    "ext4_block_to_path",
-    `block ${i_block} > max in inode ${inode.i_ino}`,
-  );
+  ext4_warning(inode.i_sb, "ext4_block_to_path", `block ${i_block} > max in inode ${inode.i_ino}`);
   return { offsets: [], boundary: 0 };
 }
 
@@ -94,10 +90,7 @@ function run_length(b: Uint8Array, i: number, max: number): number {
 }
 
 /** As ext4_ext_map_lookup, for a block-mapped file. i_data_sem held. */
-export async function ext4_ind_map_lookup(
-  inode: inode,
-  map: ext4_map_blocks_t,
-): Promise<number> {
+export async function ext4_ind_map_lookup(inode: inode, map: ext4_map_blocks_t): Promise<number> {
   const { offsets, boundary } = ext4_block_to_path(inode, map.m_lblk);
   if (offsets.length === 0) throw EIO;
   const ptrs = 2 ** EXT4_SB(inode.i_sb).s_addr_per_block_bits;

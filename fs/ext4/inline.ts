@@ -167,9 +167,7 @@ export const ext4_inline_parent = (dir: inode): Promise<number | undefined> =>
   with_inline(dir, (iloc) => de_inode(ext4_read_inline_data(dir, 4, iloc), 0));
 
 /** The whole of an inline directory as one piece of memory, and the buffer's number for messages. */
-async function inline_dir(
-  dir: inode,
-): Promise<{ buf: Uint8Array; bh: buffer_head } | undefined> {
+async function inline_dir(dir: inode): Promise<{ buf: Uint8Array; bh: buffer_head } | undefined> {
   return with_inline(dir, (iloc) => ({
     buf: ext4_read_inline_data(dir, ext4_get_inline_size(dir), iloc),
     bh: iloc.bh,

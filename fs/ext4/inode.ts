@@ -19,7 +19,7 @@ import {
   S_SYNC,
 } from "../../kernel/include/fs.ts";
 import { S_ISLNK, S_ISREG } from "../../kernel/include/stat.ts";
-import { lock_class } from "../../kernel/locking/class.ts";
+import { lock_class } from "../../kernel/locking/lock.ts";
 import { rw_semaphore } from "../../kernel/locking/rwsem.ts";
 import { spinlock } from "../../kernel/locking/spinlock.ts";
 import type { buffer_head } from "../buffer.ts";
@@ -205,7 +205,10 @@ export interface ext4_iloc {
 }
 
 /** Block of the inode table and byte offset of inode `ino`. Throws EUCLEAN, EIO. */
-function inode_place(sb: super_block, ino: number): { block: number; offset: number; group: number } {
+function inode_place(
+  sb: super_block,
+  ino: number,
+): { block: number; offset: number; group: number } {
   const sbi = EXT4_SB(sb);
   if (ino < EXT4_ROOT_INO || ino > sbi.s_es.s_inodes_count) throw EFSCORRUPTED;
   const group = Math.floor((ino - 1) / sbi.s_inodes_per_group);
@@ -289,8 +292,7 @@ export async function ext4_map_lookup(
     : await ext4_ind_map_lookup(inode, map);
   if (n <= 0) return n;
   const end = map.m_lblk + map.m_len - 1;
-  let status =
-    map.m_flags & EXT4_MAP_UNWRITTEN ? EXTENT_STATUS_UNWRITTEN : EXTENT_STATUS_WRITTEN;
+  let status = map.m_flags & EXT4_MAP_UNWRITTEN ? EXTENT_STATUS_UNWRITTEN : EXTENT_STATUS_WRITTEN;
   if (
     !(flags & EXT4_GET_BLOCKS_DELALLOC_RESERVE) &&
     !(status & EXTENT_STATUS_WRITTEN) &&

@@ -88,8 +88,7 @@ const set_iomap = (
   map: ext4_map_blocks_t,
   end: number,
   flags: number,
-): void =>
-  fill(inode, iomap, end, flags, map.m_lblk, map.m_len, map.m_pblk, map.m_flags);
+): void => fill(inode, iomap, end, flags, map.m_lblk, map.m_len, map.m_pblk, map.m_flags);
 
 function ext4_iomap_begin(
   inode: inode,

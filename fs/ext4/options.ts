@@ -404,10 +404,7 @@ export function ext4_check_opt_consistency(
   }
   if (remount) check_remount(kernel, c, sb);
   if (c.vals & EXT4_MOUNT_PRJQUOTA && !has_ro_compat(sb, EXT4_FEATURE_RO_COMPAT_PROJECT)) {
-    err(
-      kernel,
-      "Project quota feature not enabled. Cannot enable project quota enforcement.",
-    );
+    err(kernel, "Project quota feature not enabled. Cannot enable project quota enforcement.");
   }
 }
 

@@ -24,13 +24,13 @@ import {
 import type { dentry } from "../../kernel/include/fs.ts";
 import { S_ISDIR, S_ISREG } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { lock_class } from "../../kernel/locking/class.ts";
+import { lock_class } from "../../kernel/locking/lock.ts";
 import { mutex } from "../../kernel/locking/mutex.ts";
-import { percpu_rwsem } from "../../kernel/locking/percpu-rwsem.ts";
+import { percpu_rwsem } from "../../kernel/locking/rwsem.ts";
 import { iput } from "../../kernel/vfs/inode.ts";
 import { fs_dax_get_by_bdev, fs_put_dax } from "../../drivers/dax/super.ts";
 import { brelse, type buffer_head } from "../buffer.ts";
-import { d_make_root } from "../dcache.ts";
+import { d_make_root, dput } from "../dcache.ts";
 import { JBD2_MAGIC_NUMBER, JBD2_SUPERBLOCK_V1, JBD2_SUPERBLOCK_V2 } from "../jbd2/jbd2.ts";
 import { journal_superblock } from "../jbd2/jbd2.ts";
 import { kill_block_super, mount_bdev, register_filesystem } from "../super.ts";
@@ -282,6 +282,7 @@ function check_dax(sb: super_block): void {
   const sbi = EXT4_SB(sb);
   if (sbi.s_daxdev) {
     if (sb.s_blocksize === sb.kernel.PAGE_SIZE) sbi.s_ext4_flags |= EXT4_FLAGS_BDEV_IS_DAX;
+    // the message ends in a newline of its own, which the log shows escaped
     else ext4_msg(sb, KERN_ERR, "unsupported blocksize for DAX\\x0a");
   }
   if (!test_opt(sb, EXT4_MOUNT_DAX_ALWAYS)) return;
@@ -343,7 +344,8 @@ async function read_journal_super(sb: super_block): Promise<void> {
     const j = journal_superblock.at(bh.b_data);
     const type = j.h_blocktype;
     const ok =
-      j.h_magic === JBD2_MAGIC_NUMBER && (type === JBD2_SUPERBLOCK_V1 || type === JBD2_SUPERBLOCK_V2);
+      j.h_magic === JBD2_MAGIC_NUMBER &&
+      (type === JBD2_SUPERBLOCK_V1 || type === JBD2_SUPERBLOCK_V2);
     brelse(bh);
     if (!ok) bad(sb, "error loading journal: no valid journal superblock found");
   } finally {
@@ -368,10 +370,7 @@ async function check_journal(sb: super_block): Promise<void> {
     sbi.s_mount_opt |= EXT4_MOUNT_ORDERED_DATA;
     sbi.s_def_mount_opt |= EXT4_MOUNT_ORDERED_DATA;
   }
-  if (
-    data_mode(sb) === EXT4_MOUNT_ORDERED_DATA &&
-    test_opt(sb, EXT4_MOUNT_JOURNAL_ASYNC_COMMIT)
-  ) {
+  if (data_mode(sb) === EXT4_MOUNT_ORDERED_DATA && test_opt(sb, EXT4_MOUNT_JOURNAL_ASYNC_COMMIT)) {
     bad(sb, "can't mount with journal_async_commit in data=ordered mode");
   }
   if (!sb_rdonly(sb)) {
@@ -439,11 +438,7 @@ function set_resv_clusters(sb: super_block): void {
 }
 
 /** Everything up to the root inode: nothing of this needs undoing but buffers. */
-async function read_and_check(
-  sb: super_block,
-  c: ext4_fs_context,
-  silent: boolean,
-): Promise<void> {
+async function read_and_check(sb: super_block, c: ext4_fs_context, silent: boolean): Promise<void> {
   const sbi = EXT4_SB(sb);
   sbi.s_sb_block = c.numbers.get("sb") ?? 1;
   const sb_block = await ext4_load_super(sb, silent);
@@ -472,7 +467,10 @@ async function read_and_check(
   // more than the directory link count can say is stored as 1 (dir_nlink): namei.ts checks itself
   sb.s_max_links = 0;
   await load_journal(sb);
-  if (has_ro_compat(sb, M.EXT4_FEATURE_RO_COMPAT_VERITY) && sb.s_blocksize !== sb.kernel.PAGE_SIZE) {
+  if (
+    has_ro_compat(sb, M.EXT4_FEATURE_RO_COMPAT_VERITY) &&
+    sb.s_blocksize !== sb.kernel.PAGE_SIZE
+  ) {
     bad(sb, "Unsupported blocksize for fs-verity");
   }
 }
@@ -509,7 +507,7 @@ function release(sb: super_block): void {
   const sbi = EXT4_SB(sb);
   for (const bh of sbi.s_group_desc) brelse(bh);
   if (sbi.s_sbh) brelse(sbi.s_sbh);
-  if (sbi.s_daxdev) fs_put_dax(sbi.s_daxdev, sb);
+  if (sbi.s_daxdev) fs_put_dax(sbi.s_daxdev);
 }
 
 const describe_data_mode = (sb: super_block): string => {
@@ -532,7 +530,7 @@ export async function ext4_fill_super(
   sb.s_fs_info = sbi;
   sb.s_op = ext4_sops;
   sb.s_xattr = ext4_xattr_handlers;
-  const dax = fs_dax_get_by_bdev(sb.s_bdev!, null, null);
+  const dax = fs_dax_get_by_bdev(sb.s_bdev!);
   sbi.s_daxdev = dax?.dax_dev ?? null;
   sbi.s_dax_part_off = dax?.start_off ?? 0;
   try {
@@ -544,11 +542,10 @@ export async function ext4_fill_super(
       throw e;
     }
   } catch (e) {
-    // s_root stays for the VFS to drop, which needs the tables: put_super releases them then
-    if (!sb.s_root) {
-      release(sb);
-      sb.s_fs_info = null;
-    }
+    await dput(sb.s_root);
+    sb.s_root = null;
+    release(sb);
+    sb.s_fs_info = null;
     throw e;
   }
   ext4_msg(sb, KERN_INFO, `mounted filesystem ${describe_data_mode(sb)}. Quota mode: none.`);
@@ -706,4 +703,3 @@ export const ext2_fs_type = make_type("ext2");
 export function init_ext4_fs(kernel: Kernel): void {
   for (const type of [ext2_fs_type, ext3_fs_type, ext4_fs_type]) register_filesystem(kernel, type);
 }
-

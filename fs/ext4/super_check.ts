@@ -42,10 +42,11 @@ export function bad(sb: super_block, text: string, level = KERN_ERR): never {
   throw EINVAL;
 }
 
-function sb_set_blocksize(sb: super_block, size: number): boolean {
+async function sb_set_blocksize(sb: super_block, size: number): Promise<boolean> {
   const disk = sb.s_bdev!.bd_disk;
   if (size > sb.kernel.PAGE_SIZE || size < disk.logical_block_size) return false;
-  set_blocksize(sb.s_bdev!, size);
+  const p = set_blocksize(sb.s_bdev!, size);
+  if (p) await p;
   sb.s_blocksize = size;
   sb.s_blocksize_bits = 31 - Math.clz32(size);
   return true;
@@ -64,7 +65,7 @@ async function read_super(sb: super_block): Promise<number> {
 export async function ext4_load_super(sb: super_block, silent: boolean): Promise<number> {
   const sbi = EXT4_SB(sb);
   const first = Math.max(1024, sb.s_bdev!.bd_disk.logical_block_size);
-  if (!sb_set_blocksize(sb, first)) bad(sb, "unable to set blocksize");
+  if (!(await sb_set_blocksize(sb, first))) bad(sb, "unable to set blocksize");
   let block: number;
   try {
     block = await read_super(sb);
@@ -87,7 +88,7 @@ export async function ext4_load_super(sb: super_block, silent: boolean): Promise
   const blocksize = 1024 << es.s_log_block_size;
   if (blocksize === sb.s_blocksize) return block;
   brelse(sbi.s_sbh);
-  if (!sb_set_blocksize(sb, blocksize)) bad(sb, `bad block size ${blocksize}`);
+  if (!(await sb_set_blocksize(sb, blocksize))) bad(sb, `bad block size ${blocksize}`);
   block = await read_super(sb);
   if (sbi.s_es.s_magic !== M.EXT4_SUPER_MAGIC) bad(sb, "Magic mismatch, very weird!");
   return block;
@@ -215,11 +216,7 @@ export function ext4_feature_set_ok(sb: super_block, readonly: boolean): void {
       bad(sb, "Can't support bigalloc feature without extents feature");
     }
     if (es.s_first_data_block) {
-      bad(
-        sb,
-        "bad geometry: bigalloc file system with non-zero first_data_block",
-        KERN_WARNING,
-      );
+      bad(sb, "bad geometry: bigalloc file system with non-zero first_data_block", KERN_WARNING);
     }
   }
   const reason = cannot_write(sb);
@@ -259,11 +256,7 @@ export function ext4_check_feature_compatibility(sb: super_block): void {
   const es = sbi.s_es;
   const any = es.s_feature_compat || es.s_feature_ro_compat || es.s_feature_incompat;
   if (es.s_rev_level === M.EXT4_GOOD_OLD_REV && any) {
-    ext4_msg(
-      sb,
-      KERN_WARNING,
-      "feature flags set on rev 0 fs, running e2fsck is recommended",
-    );
+    ext4_msg(sb, KERN_WARNING, "feature flags set on rev 0 fs, running e2fsck is recommended");
   }
   if (es.s_creator_os === M.EXT4_OS_HURD) {
     sbi.s_mount_opt2 |= EXT4_MOUNT2_HURD_COMPAT;
@@ -292,7 +285,8 @@ export function ext4_group_sizes(sb: super_block, silent: boolean): void {
   sbi.s_desc_size = M.EXT4_MIN_DESC_SIZE;
   if (has_incompat(sb, M.EXT4_FEATURE_INCOMPAT_64BIT)) {
     sbi.s_desc_size = es.s_desc_size;
-    const ok = sbi.s_desc_size >= M.EXT4_MIN_DESC_SIZE_64BIT && sbi.s_desc_size <= M.EXT4_MIN_BLOCK_SIZE;
+    const ok =
+      sbi.s_desc_size >= M.EXT4_MIN_DESC_SIZE_64BIT && sbi.s_desc_size <= M.EXT4_MIN_BLOCK_SIZE;
     if (!ok || !is_power_of_2(sbi.s_desc_size)) {
       bad(sb, `unsupported descriptor size ${sbi.s_desc_size}`);
     }
@@ -388,11 +382,7 @@ export function ext4_geometry_check(sb: super_block): void {
     );
   }
   if (first === 0 && es.s_log_block_size === 0 && sbi.s_cluster_ratio === 1) {
-    bad(
-      sb,
-      "bad geometry: first data block is 0 with a 1k block and cluster size",
-      KERN_WARNING,
-    );
+    bad(sb, "bad geometry: first data block is 0 with a 1k block and cluster size", KERN_WARNING);
   }
   const groups = Math.ceil((count - first) / sbi.s_blocks_per_group);
   if (groups > TWO32 - sbi.s_desc_per_block) {
@@ -406,10 +396,7 @@ export function ext4_geometry_check(sb: super_block): void {
   sbi.s_groups_count = groups;
   sbi.s_blockfile_groups = Math.min(groups, Math.floor(TWO32 / sbi.s_blocks_per_group));
   if (groups * sbi.s_inodes_per_group !== es.s_inodes_count) {
-    bad(
-      sb,
-      `inodes count not valid: ${es.s_inodes_count} vs ${groups * sbi.s_inodes_per_group}`,
-    );
+    bad(sb, `inodes count not valid: ${es.s_inodes_count} vs ${groups * sbi.s_inodes_per_group}`);
   }
 }
 
@@ -504,10 +491,6 @@ export function ext4_verify_group_desc(sb: super_block, group: number, fn: strin
   const size = sbi.s_desc_size;
   if (ext4_group_desc_csum_verify(sbi.s_es, seed, group, b, d._off, size)) return true;
   const want = ext4_group_desc_csum(sbi.s_es, seed, group, b, d._off, size);
-  ext4_msg(
-    sb,
-    KERN_ERR,
-    `${fn}: Checksum for group ${group} failed (${want}!=${d.bg_checksum})`,
-  );
+  ext4_msg(sb, KERN_ERR, `${fn}: Checksum for group ${group} failed (${want}!=${d.bg_checksum})`);
   return false;
 }
