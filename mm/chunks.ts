@@ -122,7 +122,11 @@ export class media {
       const bit = 1 << (line & 31);
       if (seen[word]! & bit) continue;
       seen[word]! |= bit;
-      u.lines.push({ chunk: index, line, old: chunk.slice(line * LINE_SIZE, (line + 1) * LINE_SIZE) });
+      u.lines.push({
+        chunk: index,
+        line,
+        old: chunk.slice(line * LINE_SIZE, (line + 1) * LINE_SIZE),
+      });
     }
   }
 

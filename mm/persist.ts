@@ -14,7 +14,12 @@ import { CHUNK_SIZE, LINE_SIZE } from "./chunks.ts";
 import type { media } from "./chunks.ts";
 
 export type pmem_event =
-  | { readonly type: "store"; readonly off: number; readonly data: Uint8Array; readonly nt: boolean }
+  | {
+      readonly type: "store";
+      readonly off: number;
+      readonly data: Uint8Array;
+      readonly nt: boolean;
+    }
   | { readonly type: "clwb"; readonly off: number; readonly len: number }
   | { readonly type: "sfence" }
   | { readonly type: "host_flush" };
@@ -36,11 +41,7 @@ export class persistence {
   /** Lines with `pending` set. */
   readonly #wpq = new Set<number>();
 
-  constructor(
-    m: media,
-    domain: "adr" | "eadr" | "none",
-    sink: ((e: pmem_event) => void) | null,
-  ) {
+  constructor(m: media, domain: "adr" | "eadr" | "none", sink: ((e: pmem_event) => void) | null) {
     this.#media = m;
     this.#domain = domain;
     this.#sink = sink;

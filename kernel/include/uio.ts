@@ -27,7 +27,7 @@ export interface iov_iter {
   copy_phys_to_iter(paddr: number, len: number): Sometime<number>;
   copy_iter_to_phys(paddr: number, len: number, flush: boolean): Sometime<number>;
   zero_iter(len: number): Sometime<number>;
-  /** With page faults disabled: copies what is present, never sleeps. */
+  /** With page faults disabled: copies what is present and advances by that, never sleeps. */
   copy_from_iter_atomic(dst: Uint8Array, off: number, len: number): number;
   copy_to_iter_atomic(src: Uint8Array, off: number, len: number): number;
   /** Faults the next `len` bytes in; returns how many could NOT be faulted in. */

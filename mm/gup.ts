@@ -1,0 +1,206 @@
+/**
+ * mm/gup.ts - touching and pinning user memory from the kernel. Linux: mm/gup.c.
+ *
+ * Reading order: faultin_page() (one page), populate_vma_page_range() and mm_populate() (MAP_POPULATE,
+ * mlock, MADV_POPULATE_*), get_user_pages() (pins: vmsplice, direct IO).
+ */
+import { EFAULT, EHWPOISON, EINVAL, ENOMEM, is_errno } from "../kernel/include/errno.ts";
+import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_KILLABLE,
+  FAULT_FLAG_TRIED,
+  FAULT_FLAG_WRITE,
+  VM_EXEC,
+  VM_FAULT_COMPLETED,
+  VM_FAULT_ERROR,
+  VM_FAULT_HWPOISON,
+  VM_FAULT_HWPOISON_LARGE,
+  VM_FAULT_OOM,
+  VM_FAULT_RETRY,
+  VM_IO,
+  VM_LOCKED,
+  VM_LOCKONFAULT,
+  VM_MAYREAD,
+  VM_MAYWRITE,
+  VM_PFNMAP,
+  VM_READ,
+  VM_SHARED,
+  VM_WRITE,
+} from "../kernel/include/mm_types.ts";
+import type { mm_struct, page, vm_area_struct } from "../kernel/include/mm_types.ts";
+import { handle_mm_fault } from "./memory/fault.ts";
+import { mm_state } from "./mm_state.ts";
+import { get_page, pfn_to_page, put_page } from "./page.ts";
+import { geometry, lookup_entry, pte_pfn, pte_present, pte_write } from "./pgtable.ts";
+import { find_vma, vma_lookup, vmas_in } from "./vma.ts";
+
+/** Is there an entry that allows the access? */
+export function follow_page(mm: mm_struct, addr: number, write: boolean): boolean {
+  const { entry } = lookup_entry(mm, addr);
+  return pte_present(entry) && (!write || pte_write(entry));
+}
+
+function check_vma_flags(vma: vm_area_struct, write: boolean): void {
+  if (vma.vm_flags & (VM_IO | VM_PFNMAP)) throw EFAULT;
+  if (write) {
+    if (!(vma.vm_flags & VM_WRITE)) throw EFAULT;
+  } else if (!(vma.vm_flags & VM_READ)) throw EFAULT;
+}
+
+/** Outcome of one fault taken on behalf of somebody. */
+const FAULTED = 0;
+/** mmap_lock was dropped; take it and look the vma up again. */
+const LOCK_DROPPED = 1;
+
+/** Takes one fault; throws EFAULT, ENOMEM, EHWPOISON. mmap_lock held for reading. */
+async function faultin_page(vma: vm_area_struct, addr: number, write: boolean, tried: boolean) {
+  let flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+  if (write) flags |= FAULT_FLAG_WRITE;
+  if (tried) flags |= FAULT_FLAG_TRIED;
+  const ret = await handle_mm_fault(vma, addr, flags);
+  if (ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) return LOCK_DROPPED;
+  if (ret & VM_FAULT_ERROR) {
+    if (ret & VM_FAULT_OOM) throw ENOMEM;
+    if (ret & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE)) throw EHWPOISON;
+    throw EFAULT;
+  }
+  return FAULTED;
+}
+
+/**
+ * Makes every page of [start, end) present, faulting where needed. mmap_lock must NOT be held.
+ * `check` decides per vma: the access to ask for, or null to leave it out.
+ * Throws ENOMEM for a hole in the address space.
+ */
+async function fault_in_range(
+  mm: mm_struct,
+  start: number,
+  end: number,
+  check: (vma: vm_area_struct) => boolean | null,
+  skip_holes: boolean,
+): Promise<void> {
+  const { page_size } = geometry(mm);
+  let addr = start;
+  let tried = false;
+  while (addr < end) {
+    const p = mm.mmap_lock.down_read();
+    if (p) await p;
+    let held = true;
+    try {
+      while (addr < end) {
+        const vma = skip_holes ? find_vma(mm, addr) : vma_lookup(mm, addr);
+        if (vma === null || vma.vm_start >= end) {
+          if (skip_holes) return;
+          throw ENOMEM;
+        }
+        addr = Math.max(addr, vma.vm_start);
+        const write = check(vma);
+        if (write === null) {
+          addr = vma.vm_end;
+          continue;
+        }
+        check_vma_flags(vma, write);
+        if (follow_page(mm, addr, write)) {
+          addr += page_size;
+          tried = false;
+          continue;
+        }
+        if ((await faultin_page(vma, addr, write, tried)) === LOCK_DROPPED) {
+          held = false;
+          tried = true;
+          break;
+        }
+      }
+    } finally {
+      if (held) mm.mmap_lock.up_read();
+    }
+  }
+}
+
+/** Loads for shared mappings, stores for private ones that can be written (the copy is made now). */
+function populate_access(vma: vm_area_struct): boolean | null {
+  if (vma.vm_flags & (VM_IO | VM_PFNMAP)) return null;
+  if ((vma.vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) === (VM_LOCKED | VM_LOCKONFAULT)) return null;
+  if ((vma.vm_flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) return true;
+  // Without any access there is nothing to load, and no error either way is wanted.
+  return vma.vm_flags & (VM_READ | VM_EXEC) || vma.vm_flags & VM_WRITE ? false : null;
+}
+
+/** MAP_POPULATE and mlock. `ignore_errors`: MAP_POPULATE never fails. */
+export async function mm_populate(
+  mm: mm_struct,
+  start: number,
+  len: number,
+  ignore_errors: boolean,
+): Promise<void> {
+  if (!ignore_errors) {
+    await fault_in_range(mm, start, start + len, populate_access, true);
+    return;
+  }
+  // An error in one vma does not keep the others from being populated.
+  for (const vma of vmas_in(mm, start, start + len)) {
+    try {
+      const from = Math.max(start, vma.vm_start);
+      const to = Math.min(start + len, vma.vm_end);
+      await fault_in_range(mm, from, to, populate_access, true);
+    } catch (e) {
+      if (!is_errno(e)) throw e;
+    }
+  }
+}
+
+/** MADV_POPULATE_READ and _WRITE. Throws ENOMEM (hole), EINVAL (no permission), EFAULT (SIGBUS), EHWPOISON. */
+export async function faultin_page_range(
+  mm: mm_struct,
+  start: number,
+  end: number,
+  write: boolean,
+): Promise<void> {
+  const check = (vma: vm_area_struct): boolean => {
+    const need = write ? VM_WRITE : VM_READ;
+    if (vma.vm_flags & (VM_IO | VM_PFNMAP) || !(vma.vm_flags & need)) throw EINVAL;
+    return write;
+  };
+  await fault_in_range(mm, start, end, check, false);
+}
+
+/**
+ * Pins the pages of [start, start + nr pages): each gets a reference that the caller drops with
+ * put_page. Throws EFAULT, after dropping what it has; memory without page descriptors cannot be pinned.
+ */
+export async function get_user_pages(
+  mm: mm_struct,
+  start: number,
+  nr: number,
+  write: boolean,
+): Promise<page[]> {
+  const { page_size } = geometry(mm);
+  const out: page[] = [];
+  for (let i = 0; i < nr; i++) {
+    const addr = start + i * page_size;
+    const check = (vma: vm_area_struct): boolean => {
+      if (!(vma.vm_flags & (write ? VM_MAYWRITE : VM_MAYREAD))) throw EFAULT;
+      return write;
+    };
+    try {
+      await fault_in_range(mm, addr, addr + page_size, check, false);
+      out.push(pin_one(mm, addr));
+    } catch (e) {
+      for (const p of out) put_page(p);
+      throw e === ENOMEM ? EFAULT : e;
+    }
+  }
+  return out;
+}
+
+function pin_one(mm: mm_struct, addr: number): page {
+  const { page_size } = geometry(mm);
+  const { entry, size } = lookup_entry(mm, addr);
+  const pfn = pte_pfn(entry) + Math.floor((addr % size) / page_size);
+  const st = mm_state(mm.kernel);
+  const zero = pfn === st.zero_pfn || pte_pfn(entry) === st.huge_zero_pfn;
+  const p = pfn_to_page(mm.kernel, zero ? st.zero_pfn : pfn);
+  if (p === null) throw EFAULT;
+  get_page(p);
+  return p;
+}

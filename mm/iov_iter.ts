@@ -1,0 +1,390 @@
+/**
+ * mm/iov_iter.ts - the two kinds of iterator a read or write moves bytes through. Linux: lib/iov_iter.c.
+ *
+ * `bytes`: arrays outside the Machine, which never fault: every copy is one chunk copy per segment.
+ * `user`: addresses of the running task's mm; a copy may fault and sleep, and is short when the
+ * fault fails. `_atomic` copies what is present without sleeping.
+ * Position: segment number and offset in it; advance and revert walk over segment borders.
+ */
+import { assert } from "../kernel/assert.ts";
+import type { Sometime } from "../kernel/include/fs.ts";
+import type { mm_struct } from "../kernel/include/mm_types.ts";
+import type { phys_memory } from "../kernel/include/phys.ts";
+import type { iov_iter } from "../kernel/include/uio.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { task_struct } from "../kernel/sched/task.ts";
+import { then } from "./sometime.ts";
+import { copy_user, user_fault, user_paddr } from "./uaccess.ts";
+
+/** Position in a list of segments; what both kinds share. */
+abstract class iter_base {
+  readonly data_source: boolean;
+  count: number;
+  protected seg = 0;
+  protected seg_off = 0;
+  protected readonly kernel: Kernel;
+  protected readonly phys: phys_memory;
+
+  constructor(kernel: Kernel, source: boolean, count: number) {
+    this.kernel = kernel;
+    this.phys = kernel.phys;
+    this.data_source = source;
+    this.count = count;
+  }
+
+  protected abstract seg_len(i: number): number;
+
+  truncate(n: number): void {
+    if (n < this.count) this.count = n;
+  }
+
+  reexpand(n: number): void {
+    this.count = n;
+  }
+
+  advance(n: number): void {
+    if (n > this.count) n = this.count;
+    this.count -= n;
+    this.seg_off += n;
+    while (this.seg_off > 0 && this.seg_off >= this.seg_len(this.seg)) {
+      if (this.seg_off === this.seg_len(this.seg) && this.count === 0) break;
+      this.seg_off -= this.seg_len(this.seg++);
+    }
+  }
+
+  revert(n: number): void {
+    this.count += n;
+    while (n > this.seg_off) {
+      n -= this.seg_off;
+      assert(this.seg > 0, "iov_iter reverted beyond its start");
+      this.seg_off = this.seg_len(--this.seg);
+    }
+    this.seg_off -= n;
+  }
+
+  /** Steps over used-up and empty segments; bytes that can be moved in one piece. */
+  protected piece(len: number): number {
+    if (len > this.count) len = this.count;
+    if (len === 0) return 0;
+    let left = this.seg_len(this.seg) - this.seg_off;
+    while (left === 0) {
+      this.seg++;
+      this.seg_off = 0;
+      left = this.seg_len(this.seg);
+    }
+    return len < left ? len : left;
+  }
+
+  protected step(n: number): void {
+    this.seg_off += n;
+    this.count -= n;
+  }
+}
+
+class bytes_iter extends iter_base implements iov_iter {
+  readonly kind = "bytes";
+  readonly #bufs: readonly Uint8Array[];
+
+  constructor(kernel: Kernel, source: boolean, bufs: readonly Uint8Array[]) {
+    let count = 0;
+    for (const b of bufs) count += b.length;
+    super(kernel, source, count);
+    this.#bufs = bufs;
+  }
+
+  protected override seg_len(i: number): number {
+    return this.#bufs[i]!.length;
+  }
+
+  /** Arrays lie nowhere in memory: only their lengths count. */
+  alignment(): number {
+    let bits = 0;
+    for (const b of this.#bufs) bits |= b.length;
+    return bits;
+  }
+
+  copy_to_iter(src: Uint8Array, off: number, len: number): number {
+    let done = 0;
+    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+      const buf = this.#bufs[this.seg]!;
+      const from = off + done;
+      buf.set(from === 0 && n === src.length ? src : src.subarray(from, from + n), this.seg_off);
+      this.step(n);
+      done += n;
+    }
+    return done;
+  }
+
+  copy_from_iter(dst: Uint8Array, off: number, len: number): number {
+    let done = 0;
+    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+      const buf = this.#bufs[this.seg]!;
+      const o = this.seg_off;
+      dst.set(o === 0 && n === buf.length ? buf : buf.subarray(o, o + n), off + done);
+      this.step(n);
+      done += n;
+    }
+    return done;
+  }
+
+  copy_phys_to_iter(paddr: number, len: number): number {
+    let done = 0;
+    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+      this.phys.copy_from(paddr + done, this.#bufs[this.seg]!, this.seg_off, n);
+      this.step(n);
+      done += n;
+    }
+    return done;
+  }
+
+  copy_iter_to_phys(paddr: number, len: number, flush: boolean): number {
+    let done = 0;
+    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+      const buf = this.#bufs[this.seg]!;
+      if (flush) this.phys.memcpy_flushcache(paddr + done, buf, this.seg_off, n);
+      else this.phys.copy_to(paddr + done, buf, this.seg_off, n);
+      this.step(n);
+      done += n;
+    }
+    return done;
+  }
+
+  zero_iter(len: number): number {
+    let done = 0;
+    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+      this.#bufs[this.seg]!.fill(0, this.seg_off, this.seg_off + n);
+      this.step(n);
+      done += n;
+    }
+    return done;
+  }
+
+  copy_from_iter_atomic(dst: Uint8Array, off: number, len: number): number {
+    return this.copy_from_iter(dst, off, len);
+  }
+
+  copy_to_iter_atomic(src: Uint8Array, off: number, len: number): number {
+    return this.copy_to_iter(src, off, len);
+  }
+
+  fault_in_readable(): number {
+    return 0;
+  }
+
+  fault_in_writeable(): number {
+    return 0;
+  }
+}
+
+export interface user_segment {
+  addr: number;
+  /** Bytes. */
+  len: number;
+}
+
+/** Bytes of zeros copied at a time. */
+const ZEROS = 65536;
+
+class user_iter extends iter_base implements iov_iter {
+  readonly kind = "user";
+  readonly #segs: readonly user_segment[];
+  readonly #task: task_struct;
+  readonly #mm: mm_struct;
+
+  constructor(kernel: Kernel, source: boolean, segs: readonly user_segment[]) {
+    let count = 0;
+    for (const s of segs) count += s.len;
+    super(kernel, source, count);
+    this.#segs = segs;
+    this.#task = kernel.current;
+    assert(this.#task.mm, "a user iterator needs a task with an mm");
+    this.#mm = this.#task.mm;
+  }
+
+  protected override seg_len(i: number): number {
+    return this.#segs[i]!.len;
+  }
+
+  alignment(): number {
+    let bits = 0;
+    // Only low bits matter, so reducing modulo 2^30 first loses nothing.
+    for (const s of this.#segs) bits |= (s.addr % 2 ** 30) | (s.len % 2 ** 30);
+    return bits;
+  }
+
+  #addr(): number {
+    return this.#segs[this.seg]!.addr + this.seg_off;
+  }
+
+  /** Moves up to `len` bytes piece by piece; `move` copies one piece and returns how much it did. */
+  #each(
+    len: number,
+    done: number,
+    move: (done: number, n: number) => Sometime<number>,
+  ): Sometime<number> {
+    for (let n = this.piece(len - done); n > 0; n = this.piece(len - done)) {
+      const want = n;
+      const r = move(done, n);
+      if (r instanceof Promise) {
+        return r.then((got) => {
+          this.step(got);
+          return got < want ? done + got : this.#each(len, done + got, move);
+        });
+      }
+      this.step(r);
+      done += r;
+      if (r < want) break;
+    }
+    return done;
+  }
+
+  copy_to_iter(src: Uint8Array, off: number, len: number): Sometime<number> {
+    return this.#each(len, 0, (done, n) =>
+      copy_user(this.#task, this.#mm, this.#addr(), src, off + done, n, true, false),
+    );
+  }
+
+  copy_from_iter(dst: Uint8Array, off: number, len: number): Sometime<number> {
+    return this.#each(len, 0, (done, n) =>
+      copy_user(this.#task, this.#mm, this.#addr(), dst, off + done, n, false, false),
+    );
+  }
+
+  /** One piece within a user page, straight between the two frames. */
+  #frame_piece(
+    n: number,
+    write: boolean,
+    copy: (paddr: number, n: number) => void,
+  ): Sometime<number> {
+    const { PAGE_SIZE } = this.kernel;
+    const start = this.#addr();
+    let done = 0;
+    while (done < n) {
+      const at = start + done;
+      const left = PAGE_SIZE - (at % PAGE_SIZE);
+      const m = n - done < left ? n - done : left;
+      const paddr = user_paddr(this.#mm, at, write);
+      if (paddr < 0) {
+        if (this.#task.pagefault_disabled > 0) return done;
+        const before = done;
+        return then(user_fault(this.#mm, at, write, false), (sig) => {
+          if (sig !== null) return before;
+          // Steps on by itself: the pieces already copied are behind us.
+          this.step(before);
+          const rest = this.#frame_piece(n - before, write, (p, k) => copy(p, k));
+          return then(rest, (got) => {
+            this.step(-before);
+            return before + got;
+          });
+        });
+      }
+      copy(paddr, m);
+      done += m;
+    }
+    return done;
+  }
+
+  copy_phys_to_iter(paddr: number, len: number): Sometime<number> {
+    let at = paddr;
+    return this.#each(len, 0, (_done, n) =>
+      this.#frame_piece(n, true, (user, m) => {
+        this.phys.copy(user, at, m);
+        at += m;
+      }),
+    );
+  }
+
+  copy_iter_to_phys(paddr: number, len: number, flush: boolean): Sometime<number> {
+    let at = paddr;
+    const buf = flush ? new Uint8Array(this.kernel.PAGE_SIZE) : null;
+    return this.#each(len, 0, (_done, n) =>
+      this.#frame_piece(n, false, (user, m) => {
+        if (buf === null) this.phys.copy(at, user, m);
+        else {
+          this.phys.copy_from(user, buf, 0, m);
+          this.phys.memcpy_flushcache(at, buf, 0, m);
+        }
+        at += m;
+      }),
+    );
+  }
+
+  zero_iter(len: number): Sometime<number> {
+    const n = Math.min(len, ZEROS);
+    return then(this.copy_to_iter(new Uint8Array(n), 0, n), (got) => {
+      if (got < n || n === len) return got;
+      return then(this.zero_iter(len - n), (rest) => got + rest);
+    });
+  }
+
+  #atomic(buf: Uint8Array, off: number, len: number, write: boolean): number {
+    this.#task.pagefault_disabled++;
+    const done = write ? this.copy_to_iter(buf, off, len) : this.copy_from_iter(buf, off, len);
+    this.#task.pagefault_disabled--;
+    assert(typeof done === "number", "an atomic copy slept");
+    return done;
+  }
+
+  copy_from_iter_atomic(dst: Uint8Array, off: number, len: number): number {
+    return this.#atomic(dst, off, len, false);
+  }
+
+  copy_to_iter_atomic(src: Uint8Array, off: number, len: number): number {
+    return this.#atomic(src, off, len, true);
+  }
+
+  /** Touches a byte of each page. */
+  #fault_in(len: number, write: boolean): Sometime<number> {
+    const { PAGE_SIZE } = this.kernel;
+    let left = Math.min(len, this.count);
+    let seg = this.seg;
+    let off = this.seg_off;
+    const go = (): Sometime<number> => {
+      while (left > 0) {
+        const s = this.#segs[seg]!;
+        if (off >= s.len) {
+          seg++;
+          off = 0;
+          continue;
+        }
+        const at = s.addr + off;
+        if (user_paddr(this.#mm, at, write) < 0) {
+          return then(user_fault(this.#mm, at, write, false), (sig) =>
+            sig === null ? go() : left,
+          );
+        }
+        const n = Math.min(PAGE_SIZE - (at % PAGE_SIZE), s.len - off, left);
+        left -= n;
+        off += n;
+      }
+      return 0;
+    };
+    return go();
+  }
+
+  fault_in_readable(len: number): Sometime<number> {
+    return this.#fault_in(len, false);
+  }
+
+  fault_in_writeable(len: number): Sometime<number> {
+    return this.#fault_in(len, true);
+  }
+}
+
+/** Arrays as the memory of a read (`source` false) or write (true). */
+export function new_iov_iter_bytes(
+  kernel: Kernel,
+  source: boolean,
+  bufs: readonly Uint8Array[],
+): iov_iter {
+  return new bytes_iter(kernel, source, bufs);
+}
+
+/** Pieces of the running task's memory. */
+export function new_iov_iter_user(
+  kernel: Kernel,
+  source: boolean,
+  segs: readonly user_segment[],
+): iov_iter {
+  return new user_iter(kernel, source, segs);
+}

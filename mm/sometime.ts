@@ -1,0 +1,14 @@
+/** mm/sometime.ts - going on after a value that may be there already, without a promise if it is. */
+import type { Sometime } from "../kernel/include/fs.ts";
+
+/** `fn(value)` now, or when the promise resolves. */
+export function then<T, U>(x: Sometime<T>, fn: (value: T) => Sometime<U>): Sometime<U> {
+  return x instanceof Promise ? x.then(fn) : fn(x);
+}
+
+/** `fn()` when `x` is over, well or not. */
+export function lastly<T>(x: Sometime<T>, fn: () => void): Sometime<T> {
+  if (x instanceof Promise) return x.finally(fn);
+  fn();
+  return x;
+}
