@@ -70,6 +70,14 @@ export class SyscallError extends Error {
   }
 }
 
+/** A ...Sync call had to wait: the machine is busy, or a lock or the media is not at hand. */
+export class WouldBlock extends Error {
+  constructor(syscall: string) {
+    super(`${syscall} has to wait: use the form that answers with a promise`);
+    this.name = "WouldBlock";
+  }
+}
+
 export interface signal_info {
   /** "SIGBUS", "SIGSEGV" ... */
   signo: string;

@@ -1,0 +1,268 @@
+/** tools/api/process_file.ts - descriptors, reading, writing, block maps of a process. */
+import { notImplemented } from "../../kernel/assert.ts";
+import type { fiemap_extent, fileattr, kstat, kstatfs, Sometime } from "../../kernel/include/fs.ts";
+import { AT_FDCWD } from "../../kernel/include/fcntl.ts";
+import type { iov_iter } from "../../kernel/include/uio.ts";
+import { ENTERED, is_promise } from "../../kernel/sched/sched.ts";
+import type { task_struct } from "../../kernel/sched/task.ts";
+import { sys_copy_file_range } from "../../fs/copy_file_range.ts";
+import { sys_fadvise64, sys_readahead } from "../../fs/fadvise.ts";
+import { sys_close, sys_dup, sys_dup2 } from "../../fs/file.ts";
+import * as I from "../../fs/ioctl.ts";
+import { sys_flock } from "../../fs/locks.ts";
+import { sys_fallocate, sys_ftruncate, sys_openat } from "../../fs/open.ts";
+import { sys_pipe2 } from "../../fs/pipe.ts";
+import {
+  sys_lseek,
+  sys_pread64,
+  sys_preadv2,
+  sys_pwrite64,
+  sys_pwritev2,
+  sys_read,
+  sys_write,
+} from "../../fs/read_write.ts";
+import { sys_fstat, sys_fstatfs } from "../../fs/stat.ts";
+import { sys_fdatasync, sys_fsync, sys_sync_file_range, sys_syncfs } from "../../fs/sync.ts";
+import { new_iov_iter_bytes, new_iov_iter_user } from "../../mm/iov_iter.ts";
+import { ProcessBase, type user_buffer } from "./process_base.ts";
+
+export type { user_buffer } from "./process_base.ts";
+
+export class ProcessFile extends ProcessBase {
+  /** Iterator over user buffers; `source` for a write. */
+  private iter(bufs: readonly user_buffer[], source: boolean): iov_iter {
+    const first = bufs[0];
+    if (bufs.length === 1 && first instanceof Uint8Array) {
+      return new_iov_iter_bytes(this.kernel, source, [first]);
+    }
+    if (bufs.every((b) => !("addr" in b))) {
+      const arrays = bufs.map((b) => (b instanceof Uint8Array ? b : (b as { bytes: Uint8Array }).bytes));
+      let skew = 0;
+      for (const b of bufs) if (!(b instanceof Uint8Array) && "skew" in b) skew |= b.skew;
+      return new_iov_iter_bytes(this.kernel, source, arrays, skew);
+    }
+    return this.user_iter(bufs, source);
+  }
+
+  /** Segments in the process's memory; bytes of the caller's among them are refused. */
+  private user_iter(bufs: readonly user_buffer[], source: boolean): iov_iter {
+    const segs = bufs.map((b) =>
+      "addr" in b ? { addr: b.addr, len: b.len } : notImplemented("mixing own bytes and addresses"),
+    );
+    return new_iov_iter_user(this.task, source, segs);
+  }
+
+  // --- opening and closing
+
+  /** open(2); returns the descriptor. `flags`: O_*. */
+  open(path: string, flags = 0, mode = 0o666): Sometime<number> {
+    return this.openat(AT_FDCWD, path, flags, mode);
+  }
+  openat(dfd: number, path: string, flags = 0, mode = 0o666): Sometime<number> {
+    return this.syscall("open", (t) => sys_openat(t, dfd, path, flags, mode), path);
+  }
+  close(fd: number): Sometime<void> {
+    return this.syscall("close", (t) => sys_close(t, fd));
+  }
+  dup(fd: number): Sometime<number> {
+    return this.syscall("dup", (t) => sys_dup(t, fd));
+  }
+  dup2(fd: number, to: number): Sometime<number> {
+    return this.syscall("dup2", (t) => sys_dup2(t, fd, to));
+  }
+  /** Read end and write end. */
+  pipe(): Sometime<[number, number]> {
+    return this.syscall("pipe", (t) => sys_pipe2(t, 0));
+  }
+  vmsplice(_fd: number, _addr: number, _len: number): Sometime<number> {
+    return notImplemented("vmsplice: page pins");
+  }
+
+  // --- reading and writing
+
+  read(fd: number, buf: user_buffer): Sometime<number> {
+    const it = this.iter([buf], false);
+    return this.syscall("read", (t) => sys_read(t, fd, it));
+  }
+  write(fd: number, buf: user_buffer): Sometime<number> {
+    const it = this.iter([buf], true);
+    return this.syscall("write", (t) => sys_write(t, fd, it));
+  }
+  /** Bytes read into `buf` from byte `pos` of the file; 0 at its end. */
+  pread(fd: number, buf: user_buffer, pos: number): Sometime<number> {
+    const it = this.iter([buf], false);
+    return this.rw("pread", sys_pread64, fd, it, pos);
+  }
+  /** Bytes written from `buf` at byte `pos` of the file. */
+  pwrite(fd: number, buf: user_buffer, pos: number): Sometime<number> {
+    const it = this.iter([buf], true);
+    return this.rw("pwrite", sys_pwrite64, fd, it, pos);
+  }
+  /** pread for a caller that cannot wait. @throws WouldBlock when the call has to */
+  preadSync(fd: number, buf: user_buffer, pos: number): number {
+    return this.now("pread", this.pread(fd, buf, pos));
+  }
+  /** pwrite for a caller that cannot wait. @throws WouldBlock when the call has to */
+  pwriteSync(fd: number, buf: user_buffer, pos: number): number {
+    return this.now("pwrite", this.pwrite(fd, buf, pos));
+  }
+
+  /** The hot path of syscall(): no closure, no promise, while nothing has to wait. */
+  private rw(
+    name: string,
+    fn: (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>,
+    fd: number,
+    it: iov_iter,
+    pos: number,
+  ): Sometime<number> {
+    const t = this.task;
+    const s = t.kernel.sched;
+    if (s.enter(t) !== ENTERED) return this.rw_queued(name, fn, fd, it, pos);
+    t.syscall = name;
+    let r: Sometime<number>;
+    try {
+      r = fn(t, fd, it, pos);
+    } catch (e) {
+      s.leave_failed(t, ENTERED);
+      throw this.dress(e, name);
+    }
+    if (is_promise(r)) return this.dressed(s.leave_async(t, ENTERED, r), name);
+    s.leave(t, ENTERED);
+    return r;
+  }
+
+  readv(fd: number, bufs: user_buffer[]): Sometime<number> {
+    const it = this.iter(bufs, false);
+    return this.syscall("readv", (t) => sys_read(t, fd, it));
+  }
+  writev(fd: number, bufs: user_buffer[]): Sometime<number> {
+    const it = this.iter(bufs, true);
+    return this.syscall("writev", (t) => sys_write(t, fd, it));
+  }
+  /** preadv2(2): `pos` -1 is the file's position; `flags`: RWF_*. */
+  preadv(fd: number, bufs: user_buffer[], pos: number, flags = 0): Sometime<number> {
+    const it = this.iter(bufs, false);
+    return this.syscall("preadv2", (t) => sys_preadv2(t, fd, it, pos, flags));
+  }
+  pwritev(fd: number, bufs: user_buffer[], pos: number, flags = 0): Sometime<number> {
+    const it = this.iter(bufs, true);
+    return this.syscall("pwritev2", (t) => sys_pwritev2(t, fd, it, pos, flags));
+  }
+  /** `whence`: SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE. */
+  lseek(fd: number, offset: number, whence: number): Sometime<number> {
+    return this.syscall("lseek", (t) => sys_lseek(t, fd, offset, whence));
+  }
+  ftruncate(fd: number, length: number): Sometime<void> {
+    return this.syscall("ftruncate", (t) => sys_ftruncate(t, fd, length));
+  }
+  /** `mode`: FALLOC_FL_*. */
+  fallocate(fd: number, mode: number, offset: number, len: number): Sometime<void> {
+    return this.syscall("fallocate", (t) => sys_fallocate(t, fd, mode, offset, len));
+  }
+  fsync(fd: number): Sometime<void> {
+    return this.syscall("fsync", (t) => sys_fsync(t, fd));
+  }
+  fdatasync(fd: number): Sometime<void> {
+    return this.syscall("fdatasync", (t) => sys_fdatasync(t, fd));
+  }
+  syncfs(fd: number): Sometime<void> {
+    return this.syscall("syncfs", (t) => sys_syncfs(t, fd));
+  }
+  sync_file_range(fd: number, offset: number, len: number, flags: number): Sometime<void> {
+    return this.syscall("sync_file_range", (t) => sys_sync_file_range(t, fd, offset, len, flags));
+  }
+  fadvise(fd: number, offset: number, len: number, advice: number): Sometime<void> {
+    return this.syscall("fadvise64", (t) => sys_fadvise64(t, fd, offset, len, advice));
+  }
+  readahead(fd: number, offset: number, len: number): Sometime<void> {
+    return this.syscall("readahead", (t) => sys_readahead(t, fd, offset, len));
+  }
+  flock(fd: number, op: number): Sometime<void> {
+    return this.syscall("flock", (t) => sys_flock(t, fd, op));
+  }
+  fstat(fd: number): Sometime<kstat> {
+    return this.syscall("fstat", (t) => sys_fstat(t, fd));
+  }
+  fstatfs(fd: number): Sometime<kstatfs> {
+    return this.syscall("fstatfs", (t) => sys_fstatfs(t, fd));
+  }
+  /** Positions in bytes; null is the file's own position. Returns bytes copied. */
+  copy_file_range(
+    fd_in: number,
+    pos_in: number | null,
+    fd_out: number,
+    pos_out: number | null,
+    len: number,
+    flags = 0,
+  ): Sometime<number> {
+    return this.syscall("copy_file_range", (t) =>
+      sys_copy_file_range(t, fd_in, pos_in ?? -1, fd_out, pos_out ?? -1, len, flags),
+    );
+  }
+
+  // --- ioctls, by their names
+
+  /** FS_IOC_FIEMAP: `len` -1 is the whole file; at most `max` extents. */
+  fiemap(fd: number, start = 0, len = -1, flags = 0, max = 2048): Sometime<fiemap_extent[]> {
+    return this.syscall("ioctl", (t) => I.ioctl_fiemap(t, fd, start, len, flags, max));
+  }
+  /** Physical block of a logical one, 0 for a hole. */
+  fibmap(fd: number, block: number): Sometime<number> {
+    return this.syscall("ioctl", (t) => I.ioctl_fibmap(t, fd, block));
+  }
+  figetbsz(fd: number): Sometime<number> {
+    return this.syscall("ioctl", (t) => I.ioctl_figetbsz(t, fd));
+  }
+  /** FS_*_FL. */
+  getflags(fd: number): Sometime<number> {
+    return this.syscall("ioctl", (t) => I.ioctl_getflags(t, fd));
+  }
+  setflags(fd: number, flags: number): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_setflags(t, fd, flags));
+  }
+  fsgetxattr(fd: number): Sometime<fileattr> {
+    return this.syscall("ioctl", (t) => I.ioctl_fsgetxattr(t, fd));
+  }
+  fssetxattr(fd: number, fa: fileattr): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_fssetxattr(t, fd, fa));
+  }
+  fifreeze(fd: number): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_fsfreeze(t, fd));
+  }
+  fithaw(fd: number): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_fsthaw(t, fd));
+  }
+  fitrim(fd: number): Sometime<number> {
+    return this.syscall("ioctl", (t) => I.ioctl_fitrim(t, fd));
+  }
+  /** FS_IOC_SHUTDOWN: 0 default, 1 log flush, 2 no log flush. */
+  shutdown(fd: number, how: number): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_shutdown(t, fd, how));
+  }
+  ficlone(dst: number, src: number): Sometime<void> {
+    return this.ficlonerange(dst, src, 0, 0, 0);
+  }
+  ficlonerange(dst: number, src: number, off: number, len: number, to: number): Sometime<void> {
+    return this.syscall("ioctl", (t) => I.ioctl_ficlonerange(t, dst, src, off, len, to));
+  }
+  /** Bytes found equal and shared, or what stood against it. */
+  fidedupe(
+    src: number,
+    off: number,
+    len: number,
+    dst: number,
+    to: number,
+  ): Sometime<number | { differs: boolean; status: string }> {
+    return this.syscall("ioctl", (t) => I.ioctl_fidedupe(t, src, off, len, dst, to));
+  }
+
+  private rw_queued(
+    name: string,
+    fn: (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>,
+    fd: number,
+    it: iov_iter,
+    pos: number,
+  ): Sometime<number> {
+    return this.syscall(name, (t) => fn(t, fd, it, pos));
+  }
+}
