@@ -8,6 +8,15 @@ function rotl(x: number, k: number): number {
   return ((x << k) | (x >>> (32 - k))) >>> 0;
 }
 
+const STEP = 0x9e3779b9;
+
+/** The finaliser of splitmix32. */
+function mix(x: number): number {
+  let z = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
+  z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
+  return (z ^ (z >>> 15)) >>> 0;
+}
+
 /** FNV-1a over the UTF-16 units of a name. */
 function hash_name(name: string): number {
   let h = 0x811c9dc5;
@@ -28,18 +37,15 @@ export class Random {
 
   reseed(seed: number): void {
     const whole = Math.abs(Math.trunc(seed)) % Number.MAX_SAFE_INTEGER;
-    let x = ((whole % 0x100000000) ^ Math.imul(Math.floor(whole / 0x100000000), 0x9e3779b9)) >>> 0;
-    // splitmix32: the four words are never all zero
-    const next = (): number => {
-      x = (x + 0x9e3779b9) >>> 0;
-      let z = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
-      z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-      return (z ^ (z >>> 15)) >>> 0;
-    };
-    this.a = next();
-    this.b = next();
-    this.c = next();
-    this.d = next() | 1;
+    let x = ((whole % 0x100000000) ^ Math.imul(Math.floor(whole / 0x100000000), STEP)) >>> 0;
+    // Four steps of a splitmix32 sequence; odd, so that the words are never all zero.
+    x = (x + STEP) >>> 0;
+    this.a = mix(x);
+    x = (x + STEP) >>> 0;
+    this.b = mix(x);
+    x = (x + STEP) >>> 0;
+    this.c = mix(x);
+    this.d = (mix((x + STEP) >>> 0) | 1) >>> 0;
   }
 
   /** 0 .. 2^32-1 */

@@ -36,36 +36,31 @@ export class bit_lock extends lock_base implements bit_lock_t {
   private lock_flags(flags: number): MaybeWait {
     const s = this.sched;
     if (s.exploring) {
-      const p = s.sched_point();
-      if (p !== undefined) return this.lock_after(p, flags);
+      const p = s.point_for(this, LOCK_EXCLUSIVE, flags, 0);
+      if (p !== undefined) return p;
     }
-    return this.lock_now(flags);
-  }
-
-  private async lock_after(point: Promise<void>, flags: number): Promise<void> {
-    await point;
-    const p = this.lock_now(flags);
-    if (p !== undefined) await p;
-  }
-
-  private lock_now(flags: number): MaybeWait {
-    const s = this.sched;
     const t = s.current;
-    const m = this.machine;
     if (t.atomic !== 0) check_atomic_sleep(s, t, this);
-    if (m.dep !== null) m.dep.acquire(t, this, LOCK_EXCLUSIVE, 0, false);
-    if (!this.locked) {
-      this.take(t, m.stacks ? call_site() : null);
-      return undefined;
-    }
-    if (m.dep !== null) m.dep.contended(t, this, LOCK_EXCLUSIVE);
-    return this.sleep(t, LOCK_EXCLUSIVE, flags);
+    const site = this.machine.stacks ? call_site() : null;
+    if (this.attempt(t, LOCK_EXCLUSIVE, 0, site)) return undefined;
+    return s.block(this, LOCK_EXCLUSIVE, flags);
   }
 
-  private sleep(t: task_struct, mode: number, flags: number): Promise<void> {
+  override attempt(t: task_struct, mode: number, subclass: number, site: string | null): boolean {
+    const dep = this.machine.dep;
+    if (dep !== null) dep.acquire(t, this, mode, subclass, false);
+    if (!this.locked) {
+      this.take(t, site);
+      return true;
+    }
+    if (dep !== null) dep.contended(t, this, mode);
+    this.enqueue(t);
+    return false;
+  }
+
+  private enqueue(t: task_struct): void {
     this.waiters ??= [];
     this.waiters.push(t);
-    return this.sched.block(this, mode, flags);
   }
 
   private take(t: task_struct, site: string | null): void {
@@ -115,7 +110,8 @@ export class bit_lock extends lock_base implements bit_lock_t {
    */
   wait_unlocked(): MaybeWait {
     if (!this.locked) return undefined;
-    return this.sleep(this.sched.current, WAIT_EVENT, WAIT_UNINTERRUPTIBLE);
+    this.enqueue(this.sched.current);
+    return this.sched.block(this, WAIT_EVENT, WAIT_UNINTERRUPTIBLE);
   }
 
   is_locked(): boolean {

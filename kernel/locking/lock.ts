@@ -2,6 +2,7 @@
  * kernel/locking/lock.ts - what all locks have in common: a class, a name, an instance label, a Machine.
  * Linux: struct lockdep_map, include/linux/lockdep_types.h.
  */
+import { BUG } from "../assert.ts";
 import type { lock_class_key } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";
 import type { Sched } from "../sched/sched.ts";
@@ -61,6 +62,11 @@ export abstract class lock_base implements waitable {
   describe(): string {
     const label = this.label();
     return label === "" ? this.lock_name : `${this.lock_name} of ${label}`;
+  }
+
+  /** Takes the lock for `task`, or puts the task on the queue and returns false. Locks that sleep only. */
+  attempt(task: task_struct, _mode: number, _subclass: number, _site: string | null): boolean {
+    return BUG(`${this.lock_name} cannot be attempted by ${task}`);
   }
 
   abstract is_locked(): boolean;

@@ -41,33 +41,28 @@ export class mutex extends lock_base implements mutex_t {
   private lock_flags(subclass: number, flags: number): MaybeWait {
     const s = this.sched;
     if (s.exploring) {
-      const p = s.sched_point();
-      if (p !== undefined) return this.lock_after(p, subclass, flags);
+      const p = s.point_for(this, LOCK_EXCLUSIVE, flags, subclass);
+      if (p !== undefined) return p;
     }
-    return this.lock_now(subclass, flags);
-  }
-
-  private async lock_after(point: Promise<void>, subclass: number, flags: number): Promise<void> {
-    await point;
-    const p = this.lock_now(subclass, flags);
-    if (p !== undefined) await p;
-  }
-
-  private lock_now(subclass: number, flags: number): MaybeWait {
-    const s = this.sched;
     const t = s.current;
-    const m = this.machine;
     if (t.atomic !== 0) check_atomic_sleep(s, t, this);
-    if (m.dep !== null) m.dep.acquire(t, this, LOCK_EXCLUSIVE, subclass, false);
+    const site = this.machine.stacks ? call_site() : null;
+    if (this.attempt(t, LOCK_EXCLUSIVE, subclass, site)) return undefined;
+    return s.block(this, LOCK_EXCLUSIVE, flags, subclass);
+  }
+
+  override attempt(t: task_struct, mode: number, subclass: number, site: string | null): boolean {
+    const dep = this.machine.dep;
+    if (dep !== null) dep.acquire(t, this, mode, subclass, false);
     if (this.owner === null) {
       this.owner = t;
-      push_held(t, this, LOCK_EXCLUSIVE, subclass, m.stacks ? call_site() : null);
-      return undefined;
+      push_held(t, this, mode, subclass, site);
+      return true;
     }
-    if (m.dep !== null) m.dep.contended(t, this, LOCK_EXCLUSIVE);
+    if (dep !== null) dep.contended(t, this, mode);
     this.waiters ??= [];
     this.waiters.push(t);
-    return s.block(this, LOCK_EXCLUSIVE, flags, subclass);
+    return false;
   }
 
   trylock(): boolean {

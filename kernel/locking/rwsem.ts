@@ -54,37 +54,27 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
   private down(mode: number, subclass: number, flags: number): MaybeWait {
     const s = this.sched;
     if (s.exploring) {
-      const p = s.sched_point();
-      if (p !== undefined) return this.down_after(p, mode, subclass, flags);
+      const p = s.point_for(this, mode, flags, subclass);
+      if (p !== undefined) return p;
     }
-    return this.down_now(mode, subclass, flags);
-  }
-
-  private async down_after(
-    point: Promise<void>,
-    mode: number,
-    subclass: number,
-    flags: number,
-  ): Promise<void> {
-    await point;
-    const p = this.down_now(mode, subclass, flags);
-    if (p !== undefined) await p;
-  }
-
-  private down_now(mode: number, subclass: number, flags: number): MaybeWait {
-    const s = this.sched;
     const t = s.current;
-    const m = this.machine;
     if (t.atomic !== 0) check_atomic_sleep(s, t, this);
-    if (m.dep !== null) m.dep.acquire(t, this, mode, subclass, false);
+    const site = this.machine.stacks ? call_site() : null;
+    if (this.attempt(t, mode, subclass, site)) return undefined;
+    return s.block(this, mode, flags, subclass);
+  }
+
+  override attempt(t: task_struct, mode: number, subclass: number, site: string | null): boolean {
+    const dep = this.machine.dep;
+    if (dep !== null) dep.acquire(t, this, mode, subclass, false);
     if (this.free_for(mode)) {
-      this.grant(t, mode, subclass, m.stacks ? call_site() : null);
-      return undefined;
+      this.grant(t, mode, subclass, site);
+      return true;
     }
-    if (m.dep !== null) m.dep.contended(t, this, mode);
+    if (dep !== null) dep.contended(t, this, mode);
     this.waiters ??= [];
     this.waiters.push(t);
-    return s.block(this, mode, flags, subclass);
+    return false;
   }
 
   private free_for(mode: number): boolean {

@@ -18,6 +18,7 @@ import type { Sometime } from "../include/fs.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Machine } from "../machine.ts";
+import type { lock_base } from "../locking/lock.ts";
 import { check_atomic_sleep, check_nested_return, check_return } from "../locking/misuse.ts";
 import { call_site } from "../locking/site.ts";
 import { find_cycle } from "../locking/waitgraph.ts";
@@ -61,6 +62,15 @@ export function is_promise<T>(v: Sometime<T>): v is Promise<T> {
   return typeof v === "object" && v !== null && typeof (v as Promise<T>).then === "function";
 }
 
+type executor = (resume: () => void, fail: (e: unknown) => void) => void;
+
+function executor_of(s: Sched): executor {
+  return (resume, fail) => {
+    s.sleeper.resume = resume;
+    s.sleeper.fail = fail;
+  };
+}
+
 export class Sched {
   readonly machine: Machine;
   /** Stands for "nobody runs". */
@@ -92,6 +102,10 @@ export class Sched {
   private failure: { error: unknown } | null = null;
   /** Set by stop(): no task runs any more. */
   private halted: { error: unknown } | null = null;
+  /** The task that makes a promise to sleep on right now, for the executor. */
+  sleeper: task_struct;
+  /** Executor of such a promise: one closure a Machine instead of one a sleep. */
+  private readonly executor: executor;
 
   constructor(machine: Machine, strategy: Scheduler, max_steps: number) {
     this.machine = machine;
@@ -101,6 +115,14 @@ export class Sched {
     // The swapper belongs to the first kernel; Kernel's constructor fills that in.
     this.swapper = new task_struct(null as unknown as Kernel, 0, "swapper", init_cred);
     this.current = this.swapper;
+    this.sleeper = this.swapper;
+    this.executor = executor_of(this);
+  }
+
+  /** The promise that resolves when `t` is given the baton again. */
+  private sleep_of(t: task_struct): Promise<void> {
+    this.sleeper = t;
+    return new Promise<void>(this.executor);
   }
 
   /** Nobody runs and nobody wants to. */
@@ -120,19 +142,23 @@ export class Sched {
       on.cancel_wait(t);
       check_atomic_sleep(this, t, on);
     }
-    t.state = TASK_BLOCKED;
-    t.waiting_on = on;
     t.waiting_mode = mode;
     t.waiting_subclass = sub;
     t.wait_flags = flags;
     if (this.machine.stacks) t.wait_site = call_site();
-    const sleep = new Promise<void>(t.sleeper);
+    const sleep = this.sleep_of(t);
+    this.fall_asleep(t, on);
+    return sleep;
+  }
+
+  private fall_asleep(t: task_struct, on: waitable): void {
+    t.state = TASK_BLOCKED;
+    t.waiting_on = on;
     if (this.machine.detect) {
       const cycle = find_cycle(t);
       if (cycle !== null) this.report_deadlock(cycle);
     }
     this.pass_baton();
-    return sleep;
   }
 
   /** Makes a sleeping task runnable. The waker has taken it off its queue. False: it did not sleep. */
@@ -167,29 +193,54 @@ export class Sched {
     return this.runnable.length === 0 ? undefined : this.point(true);
   }
 
+  /**
+   * A scheduling point on the way to taking `lock`: if the baton goes to another, one sleep serves for
+   * both; the lock is attempted when the baton comes back. Undefined: go on and take it.
+   */
+  point_for(lock: lock_base, mode: number, flags: number, sub: number): MaybeWait {
+    const t = this.current;
+    const next = this.choose(false);
+    if (next === null) return undefined;
+    t.attempting = lock;
+    t.waiting_mode = mode;
+    t.waiting_subclass = sub;
+    t.wait_flags = flags;
+    if (this.machine.stacks) t.wait_site = call_site();
+    return this.switch_to(t, next);
+  }
+
   private point(yielding: boolean): MaybeWait {
+    const next = this.choose(yielding);
+    return next === null ? undefined : this.switch_to(this.current, next);
+  }
+
+  /** Whom the strategy wants instead of the running task (then that is in `runnable`), or null. */
+  private choose(yielding: boolean): task_struct | null {
     const t = this.current;
     const q = this.runnable;
-    if (q.length === 0 || t === this.swapper || t.atomic !== 0 || t.irq_disabled !== 0) {
-      return undefined;
-    }
+    if (q.length === 0 || t === this.swapper || t.atomic !== 0 || t.irq_disabled !== 0) return null;
     q.push(t);
     const next = this.strategy.next_task(q, t, yielding);
-    if (next === t) {
-      q.pop();
-      return undefined;
-    }
+    if (next !== t) return next;
+    q.pop();
+    return null;
+  }
+
+  private switch_to(t: task_struct, next: task_struct): Promise<void> {
     t.state = TASK_RUNNABLE;
-    const sleep = new Promise<void>(t.sleeper);
+    const sleep = this.sleep_of(t);
     this.take(next);
     this.give(next);
     return sleep;
   }
 
   private take(t: task_struct): void {
-    const i = this.runnable.indexOf(t);
+    const q = this.runnable;
+    const last = q.length - 1;
+    let i = q.indexOf(t);
     if (i < 0) BUG(`the strategy chose ${t}, which cannot run`);
-    this.runnable.splice(i, 1);
+    for (; i < last; i++) q[i] = q[i + 1]!;
+    q.pop();
   }
 
   private pass_baton(): void {
@@ -218,6 +269,14 @@ export class Sched {
     if (++this.nr_switches > this.max_steps) {
       this.stop(new StepLimit(this.max_steps, t));
       return;
+    }
+    const lock = t.attempting;
+    if (lock !== null) {
+      t.attempting = null;
+      if (!lock.attempt(t, t.waiting_mode, t.waiting_subclass, t.wait_site)) {
+        this.fall_asleep(t, lock);
+        return;
+      }
     }
     const resume = t.resume;
     if (resume === null) {
@@ -440,7 +499,7 @@ export class Sched {
     if (t.busy || t.state !== TASK_OUTSIDE) throw new ThreadBusy(t);
     t.busy = true;
     t.state = TASK_RUNNABLE;
-    const turn = new Promise<void>(t.sleeper);
+    const turn = this.sleep_of(t);
     this.runnable.push(t);
     if (this.current === this.swapper) this.kick();
     return this.leave_async(

@@ -103,6 +103,8 @@ export class task_struct {
   fail: ((e: unknown) => void) | null = null;
   /** Set by a waker that ends the sleep with an error. */
   wake_error: unknown = null;
+  /** Gave up the baton on the way to this lock: tries to take it when the baton is back. */
+  attempting: lock_base | null = null;
   waiting_on: waitable | null = null;
   waiting_mode = 0;
   waiting_subclass = 0;
@@ -128,19 +130,12 @@ export class task_struct {
   rcu_depth = 0;
   irq_disabled = 0;
 
-  /** Executor of the promise a sleep makes: one closure a task instead of one a sleep. */
-  readonly sleeper: (resume: () => void, fail: (e: unknown) => void) => void;
-
   constructor(kernel: Kernel, pid: number, comm: string, c: cred) {
     this.kernel = kernel;
     this.pid = pid;
     this.tgid = pid;
     this.comm = comm;
     this.cred = c;
-    this.sleeper = (resume, fail) => {
-      this.resume = resume;
-      this.fail = fail;
-    };
   }
 
   /** "dd (pid 7)" */
