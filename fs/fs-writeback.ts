@@ -24,7 +24,7 @@ import { is_errno } from "../kernel/include/errno.ts";
 import { xa_marked } from "../kernel/lib/xarray.ts";
 import { inode_wait, inode_wake, iput, mark_inode_dirty_sync } from "../kernel/vfs/inode.ts";
 import { filemap_fdatawait_range } from "../mm/filemap.ts";
-import { PAGECACHE_TAG_DIRTY } from "./dax/tags.ts";
+import { PAGECACHE_TAG_DIRTY } from "../mm/address_space.ts";
 
 /** A request to write everything of an inode. */
 export function new_wbc(sync_mode: number, nr_to_write = LLONG_MAX): writeback_control {
