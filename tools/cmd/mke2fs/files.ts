@@ -6,6 +6,7 @@ import {
   EXT3_JNL_BACKUP_BLOCKS,
   EXT4_FEATURE_COMPAT_FAST_COMMIT,
   EXT4_FEATURE_COMPAT_HAS_JOURNAL,
+  EXT4_FEATURE_INCOMPAT_EXTENTS,
   EXT4_JOURNAL_INO,
   EXT4_MMP_MAGIC,
   EXT4_MMP_SEQ_CLEAN,
@@ -70,9 +71,19 @@ export function figure_journal_size(
   return { journal, fc };
 }
 
-/** Where to put the journal: the emptiest group in the middle of the device. */
-function midpoint_goal(fs: ext2_filsys): number {
+/**
+ * Where to put the journal: the emptiest group in the middle of the device. One with a block map goes
+ * to its inode's group all the same.
+ */
+function journal_goal(fs: ext2_filsys): number {
+  if (!fs.has("incompat", EXT4_FEATURE_INCOMPAT_EXTENTS))
+    return find_inode_goal(fs, EXT4_JOURNAL_INO);
   const last = fs.group_desc_count - 1;
+  // the real tool looks at the descriptors, whose counters may be too narrow for blocks of big groups
+  const free_in = (g: number) => {
+    const free = fs.group_free_clusters(g) * fs.cluster_ratio;
+    return fs.desc_size > 32 ? free : free & 0xffff;
+  };
   const middle = Math.floor((fs.blocks_count - fs.es.s_first_data_block) / 2);
   const group = fs.group_of_block(middle);
   const flex = 2 ** fs.es.s_log_groups_per_flex;
@@ -80,14 +91,14 @@ function midpoint_goal(fs: ext2_filsys): number {
   let from = group;
   if (fs.es.s_log_groups_per_flex && group > flex) {
     from = group - (group % flex);
-    while (from <= last && fs.group_free_clusters(from) === 0) from++;
+    while (from <= last && free_in(from) === 0) from++;
     if (from > last) from = 0;
     start = from;
   }
   const end = Math.min(from + 1, last);
   let best = start;
   for (let g = start + 1; g <= end; g++) {
-    if (fs.group_free_clusters(g) > fs.group_free_clusters(best)) best = g;
+    if (free_in(g) > free_in(best)) best = g;
   }
   return fs.group_first_block(best);
 }
@@ -104,7 +115,12 @@ export function add_journal_inode(
   const ino = EXT4_JOURNAL_INO;
   init_inode(fs, ino, S_IFREG | 0o600, 1);
   const total = size.journal + size.fc;
-  const extents = alloc_file(fs, ino, total, at_start ? fs.es.s_first_data_block : midpoint_goal(fs));
+  const extents = alloc_file(
+    fs,
+    ino,
+    total,
+    at_start ? fs.es.s_first_data_block : journal_goal(fs),
+  );
   fs.inode_csum_set(ino);
   if (!lazy) for (const e of extents) fs.zeros.push([e.pblk, e.len]);
   const jsb = journal_superblock.at(fs.block(map_extents(extents, 0)));
@@ -135,7 +151,7 @@ export function create_orphan_file(fs: ext2_filsys, bytes: number): void {
   const ino = fs.new_inode();
   fs.alloc_inode(ino);
   init_inode(fs, ino, S_IFREG | 0o600, 1);
-  const extents = alloc_file(fs, ino, count, find_inode_goal(fs, ino));
+  const extents = alloc_file(fs, ino, count, fs.es.s_first_data_block);
   const seed = fs.inode_csum_seed(ino);
   for (let lblk = 0; lblk < count; lblk++) {
     const blk = map_extents(extents, lblk);

@@ -86,19 +86,30 @@ function put_extents(b: Uint8Array, extents: readonly extent[]): void {
   });
 }
 
-/** Writes the extent tree; returns how many blocks the tree itself took. */
-function write_extent_tree(fs: ext2_filsys, ino: number, extents: readonly extent[]): number {
+/** What the inode itself holds; one more extent and the tree needs a block. */
+const ROOT_EXTENTS = 4;
+
+/**
+ * Writes the extent tree; `first_leaf` is the block for its first leaf, when there is one. Returns how
+ * many blocks the tree itself took.
+ */
+function write_extent_tree(
+  fs: ext2_filsys,
+  ino: number,
+  extents: readonly extent[],
+  first_leaf = 0,
+): number {
   const root = fs.i_block(ino);
   root.fill(0);
   fs.inode(ino).i_flags |= EXT4_EXTENTS_FL;
-  if (extents.length <= 4) {
+  if (extents.length <= ROOT_EXTENTS) {
     put_extent_header(root, extents.length, 4, 0);
     put_extents(root, extents);
     return 0;
   }
   const per_leaf = Math.floor((fs.blocksize - 12) / 12);
   const leaves = Math.ceil(extents.length / per_leaf);
-  if (leaves > 4) throw new Error("an extent tree of more than two levels");
+  if (leaves > ROOT_EXTENTS) throw new Error("an extent tree of more than two levels");
   // the root was full before it was split, and nobody clears the entries behind the used ones
   put_extents(root, extents.slice(0, 4));
   root.fill(0, 12, 24);
@@ -107,7 +118,7 @@ function write_extent_tree(fs: ext2_filsys, ino: number, extents: readonly exten
   const last = extents[extents.length - 1]!;
   for (let i = 0; i < leaves; i++) {
     const part = extents.slice(i * per_leaf, (i + 1) * per_leaf);
-    const blk = fs.new_block(last.pblk);
+    const blk = i === 0 && first_leaf ? first_leaf : fs.new_block(last.pblk);
     const leaf = fs.block(blk);
     put_extent_header(leaf, part.length, per_leaf, 0);
     put_extents(leaf, part);
@@ -119,9 +130,17 @@ function write_extent_tree(fs: ext2_filsys, ino: number, extents: readonly exten
   return leaves;
 }
 
-/** Allocates `count` blocks from `goal` on, in runs as long as free space and the format allow. */
-function alloc_extents(fs: ext2_filsys, count: number, goal: number): extent[] {
+/**
+ * Allocates `count` blocks from `goal` on, in runs as long as free space and the format allow, and the
+ * tree's first block at the moment when the inode is full.
+ */
+function alloc_extents(
+  fs: ext2_filsys,
+  count: number,
+  goal: number,
+): { extents: extent[]; leaf: number } {
   const out: extent[] = [];
+  let leaf = 0;
   let from = goal;
   for (let lblk = 0; lblk < count; ) {
     let pblk = fs.find_block(from, fs.blocks_count);
@@ -134,8 +153,9 @@ function alloc_extents(fs: ext2_filsys, count: number, goal: number): extent[] {
     out.push({ lblk, pblk, len });
     lblk += len;
     from = pblk + len;
+    if (out.length === ROOT_EXTENTS + 1) leaf = fs.new_block(pblk);
   }
-  return out;
+  return { extents: out, leaf };
 }
 
 /**
@@ -192,13 +212,13 @@ class indirect_map {
  */
 export function alloc_file(fs: ext2_filsys, ino: number, count: number, goal: number): extent[] {
   if (fs.has("incompat", EXT4_FEATURE_INCOMPAT_EXTENTS)) {
-    const extents = alloc_extents(fs, count, goal);
-    const tree = write_extent_tree(fs, ino, extents);
+    const { extents, leaf } = alloc_extents(fs, count, goal);
+    const tree = write_extent_tree(fs, ino, extents, leaf);
     set_i_blocks(fs, ino, Math.ceil(count / fs.cluster_ratio) + tree);
     set_size(fs, ino, count * fs.blocksize);
     return extents;
   }
-  const map = new indirect_map(fs, ino, find_inode_goal(fs, ino));
+  const map = new indirect_map(fs, ino, goal);
   const out: extent[] = [];
   for (let lblk = 0; lblk < count; lblk++) {
     const pblk = map.map(lblk);
@@ -215,8 +235,12 @@ export function alloc_file(fs: ext2_filsys, ino: number, count: number, goal: nu
  * As alloc_file() for a file of few blocks that are first written in another order than they are
  * mapped: `order` lists the logical blocks. With a block map all have to be direct ones.
  */
-export function alloc_file_in_order(fs: ext2_filsys, ino: number, order: readonly number[]): extent[] {
-  const first = find_inode_goal(fs, ino);
+export function alloc_file_in_order(
+  fs: ext2_filsys,
+  ino: number,
+  order: readonly number[],
+): extent[] {
+  const first = fs.es.s_first_data_block;
   const placed: extent[] = [];
   for (const lblk of order) {
     const pblk = fs.new_block((placed.at(-1)?.pblk ?? first - 1) + 1);
@@ -312,7 +336,8 @@ export function create_lost_and_found(fs: ext2_filsys): void {
   // an inline directory has no block until it is enlarged for the first time
   const inline = fs.has("incompat", EXT4_FEATURE_INCOMPAT_INLINE_DATA);
   const blocks = lost_and_found_expansions(fs) + (inline ? 0 : 1);
-  const extents = alloc_file(fs, ino, blocks, find_inode_goal(fs, ino));
+  const goal = inline ? fs.es.s_first_data_block : find_inode_goal(fs, ino);
+  const extents = alloc_file(fs, ino, blocks, goal);
   const own = [
     { ino, name: "." },
     { ino: EXT4_ROOT_INO, name: ".." },
