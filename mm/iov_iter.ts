@@ -84,21 +84,23 @@ abstract class iter_base {
 class bytes_iter extends iter_base implements iov_iter {
   readonly kind = "bytes";
   readonly #bufs: readonly Uint8Array[];
+  readonly #skew: number;
 
-  constructor(kernel: Kernel, source: boolean, bufs: readonly Uint8Array[]) {
+  constructor(kernel: Kernel, source: boolean, bufs: readonly Uint8Array[], skew: number) {
     let count = 0;
     for (const b of bufs) count += b.length;
     super(kernel, source, count);
     this.#bufs = bufs;
+    this.#skew = skew;
   }
 
   protected override seg_len(i: number): number {
     return this.#bufs[i]!.length;
   }
 
-  /** Arrays lie nowhere in memory: only their lengths count. */
+  /** Arrays lie nowhere in memory: their lengths count, and what the caller says of their address. */
   alignment(): number {
-    let bits = 0;
+    let bits = this.#skew;
     for (const b of this.#bufs) bits |= b.length;
     return bits;
   }
@@ -371,13 +373,17 @@ class user_iter extends iter_base implements iov_iter {
   }
 }
 
-/** Arrays as the memory of a read (`source` false) or write (true). */
+/**
+ * Arrays as the memory of a read (`source` false) or write (true). `skew`: bytes by which the memory
+ * they stand for is off page alignment, for O_DIRECT.
+ */
 export function new_iov_iter_bytes(
   kernel: Kernel,
   source: boolean,
   bufs: readonly Uint8Array[],
+  skew = 0,
 ): iov_iter {
-  return new bytes_iter(kernel, source, bufs);
+  return new bytes_iter(kernel, source, bufs, skew);
 }
 
 /** Pieces of the running task's memory. */

@@ -16,6 +16,8 @@ import { dup_mm, exit_mm } from "../../mm/fork.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { ProcessNames } from "./process_names.ts";
 
+export type { user_buffer } from "./process_base.ts";
+
 const CAPS: Readonly<Record<string, number>> = Object.freeze({
   CAP_CHOWN: C.CAP_CHOWN,
   CAP_DAC_OVERRIDE: C.CAP_DAC_OVERRIDE,

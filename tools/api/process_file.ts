@@ -1,6 +1,13 @@
 /** tools/api/process_file.ts - descriptors, reading, writing, block maps of a process. */
 import { notImplemented } from "../../kernel/assert.ts";
-import type { fiemap_extent, fileattr, kstat, kstatfs, Sometime } from "../../kernel/include/fs.ts";
+import { is_errno } from "../../kernel/include/errno.ts";
+import type {
+  fiemap_extent,
+  fiemap_extent_info,
+  kstat,
+  kstatfs,
+  Sometime,
+} from "../../kernel/include/fs.ts";
 import { AT_FDCWD } from "../../kernel/include/fcntl.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import { ENTERED, is_promise } from "../../kernel/sched/sched.ts";
@@ -8,7 +15,15 @@ import type { task_struct } from "../../kernel/sched/task.ts";
 import { sys_copy_file_range } from "../../fs/copy_file_range.ts";
 import { sys_fadvise64, sys_readahead } from "../../fs/fadvise.ts";
 import { sys_close, sys_dup, sys_dup2 } from "../../fs/file.ts";
-import * as I from "../../fs/ioctl.ts";
+import {
+  type clone_range,
+  type dedupe_range,
+  type dedupe_result,
+  type fiemap_args,
+  FILE_DEDUPE_RANGE_DIFFERS,
+  type fsxattr,
+  sys_ioctl,
+} from "../../fs/ioctl.ts";
 import { sys_flock } from "../../fs/locks.ts";
 import { sys_fallocate, sys_ftruncate, sys_openat } from "../../fs/open.ts";
 import { sys_pipe2 } from "../../fs/pipe.ts";
@@ -49,7 +64,7 @@ export class ProcessFile extends ProcessBase {
     const segs = bufs.map((b) =>
       "addr" in b ? { addr: b.addr, len: b.len } : notImplemented("mixing own bytes and addresses"),
     );
-    return new_iov_iter_user(this.task, source, segs);
+    return new_iov_iter_user(this.kernel, source, segs);
   }
 
   // --- opening and closing
@@ -202,58 +217,81 @@ export class ProcessFile extends ProcessBase {
 
   // --- ioctls, by their names
 
-  /** FS_IOC_FIEMAP: `len` -1 is the whole file; at most `max` extents. */
-  fiemap(fd: number, start = 0, len = -1, flags = 0, max = 2048): Sometime<fiemap_extent[]> {
-    return this.syscall("ioctl", (t) => I.ioctl_fiemap(t, fd, start, len, flags, max));
+  /** ioctl(2) by the command's name ("FS_IOC_GETFLAGS"); the argument has the command's own shape. */
+  ioctl(fd: number, cmd: string, arg: unknown = 0): Sometime<unknown> {
+    return this.syscall("ioctl", (t) => sys_ioctl(t, fd, cmd, arg));
+  }
+  /** FS_IOC_FIEMAP: `length` -1 is the whole file; at most `max_extents`. */
+  async fiemap(fd: number, start = 0, length = -1, flags = 0, max = 2048): Promise<fiemap_extent[]> {
+    const arg: fiemap_args = {
+      start,
+      length: length < 0 ? length + 2 ** 64 : length,
+      flags,
+      max_extents: max,
+    };
+    const fi = await this.ioctl(fd, "FS_IOC_FIEMAP", arg);
+    return (fi as fiemap_extent_info).fi_extents;
   }
   /** Physical block of a logical one, 0 for a hole. */
   fibmap(fd: number, block: number): Sometime<number> {
-    return this.syscall("ioctl", (t) => I.ioctl_fibmap(t, fd, block));
+    return this.ioctl(fd, "FIBMAP", block) as Sometime<number>;
   }
   figetbsz(fd: number): Sometime<number> {
-    return this.syscall("ioctl", (t) => I.ioctl_figetbsz(t, fd));
+    return this.ioctl(fd, "FIGETBSZ") as Sometime<number>;
   }
   /** FS_*_FL. */
   getflags(fd: number): Sometime<number> {
-    return this.syscall("ioctl", (t) => I.ioctl_getflags(t, fd));
+    return this.ioctl(fd, "FS_IOC_GETFLAGS") as Sometime<number>;
   }
-  setflags(fd: number, flags: number): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_setflags(t, fd, flags));
+  async setflags(fd: number, flags: number): Promise<void> {
+    await this.ioctl(fd, "FS_IOC_SETFLAGS", flags);
   }
-  fsgetxattr(fd: number): Sometime<fileattr> {
-    return this.syscall("ioctl", (t) => I.ioctl_fsgetxattr(t, fd));
+  fsgetxattr(fd: number): Sometime<fsxattr> {
+    return this.ioctl(fd, "FS_IOC_FSGETXATTR") as Sometime<fsxattr>;
   }
-  fssetxattr(fd: number, fa: fileattr): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_fssetxattr(t, fd, fa));
+  async fssetxattr(fd: number, fa: fsxattr): Promise<void> {
+    await this.ioctl(fd, "FS_IOC_FSSETXATTR", fa);
   }
-  fifreeze(fd: number): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_fsfreeze(t, fd));
+  async fifreeze(fd: number): Promise<void> {
+    await this.ioctl(fd, "FIFREEZE");
   }
-  fithaw(fd: number): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_fsthaw(t, fd));
+  async fithaw(fd: number): Promise<void> {
+    await this.ioctl(fd, "FITHAW");
   }
-  fitrim(fd: number): Sometime<number> {
-    return this.syscall("ioctl", (t) => I.ioctl_fitrim(t, fd));
+  async fitrim(fd: number): Promise<void> {
+    await this.ioctl(fd, "FITRIM", { start: 0, len: 2 ** 64, minlen: 0 });
   }
   /** FS_IOC_SHUTDOWN: 0 default, 1 log flush, 2 no log flush. */
-  shutdown(fd: number, how: number): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_shutdown(t, fd, how));
+  async shutdown(fd: number, how: number): Promise<void> {
+    await this.ioctl(fd, "FS_IOC_SHUTDOWN", how);
   }
-  ficlone(dst: number, src: number): Sometime<void> {
-    return this.ficlonerange(dst, src, 0, 0, 0);
+  async ficlone(dst: number, src: number): Promise<void> {
+    await this.ioctl(dst, "FICLONE", src);
   }
-  ficlonerange(dst: number, src: number, off: number, len: number, to: number): Sometime<void> {
-    return this.syscall("ioctl", (t) => I.ioctl_ficlonerange(t, dst, src, off, len, to));
+  async ficlonerange(
+    dst: number,
+    src_fd: number,
+    src_offset: number,
+    src_length: number,
+    dest_offset: number,
+  ): Promise<void> {
+    const range: clone_range = { src_fd, src_offset, src_length, dest_offset };
+    await this.ioctl(dst, "FICLONERANGE", range);
   }
   /** Bytes found equal and shared, or what stood against it. */
-  fidedupe(
+  async fidedupe(
     src: number,
-    off: number,
-    len: number,
-    dst: number,
-    to: number,
-  ): Sometime<number | { differs: boolean; status: string }> {
-    return this.syscall("ioctl", (t) => I.ioctl_fidedupe(t, src, off, len, dst, to));
+    src_offset: number,
+    src_length: number,
+    fd: number,
+    offset: number,
+  ): Promise<number | { differs: boolean; status: string }> {
+    const range: dedupe_range = { src_offset, src_length, dests: [{ fd, offset }] };
+    const [r] = (await this.ioctl(src, "FIDEDUPERANGE", range)) as dedupe_result[];
+    if (r?.status === 0) return r.bytes_deduped;
+    const differs = r?.status === FILE_DEDUPE_RANGE_DIFFERS;
+    if (!differs && !is_errno(r?.status)) throw r?.status;
+    return { differs, status: is_errno(r?.status) ? r.status.code : "" };
   }
 
   private rw_queued(

@@ -23,14 +23,11 @@ import { sys_lstat, sys_readlink, sys_stat, sys_statfs } from "../../fs/stat.ts"
 import { sys_sync } from "../../fs/sync.ts";
 import { sys_utimensat } from "../../fs/utimes.ts";
 import {
-  sys_fgetxattr,
-  sys_flistxattr,
-  sys_fremovexattr,
-  sys_fsetxattr,
   sys_getxattr,
   sys_listxattr,
   sys_removexattr,
   sys_setxattr,
+  type xattr_target,
 } from "../../fs/xattr.ts";
 import { mount_words } from "./mount_words.ts";
 import { ProcessMemory } from "./process_memory.ts";
@@ -40,6 +37,9 @@ function time_arg(v: number): timespec64 {
   if (v === UTIME_NOW || v === UTIME_OMIT) return { tv_sec: 0, tv_nsec: v };
   return { tv_sec: Math.floor(v), tv_nsec: Math.round((v - Math.floor(v)) * 1e9) };
 }
+
+const xattr_at = (target: string | number): xattr_target =>
+  typeof target === "number" ? { fd: target } : { path: target };
 
 export class ProcessNames extends ProcessMemory {
   rename(from: string, to: string): Sometime<void> {
@@ -163,29 +163,26 @@ export class ProcessNames extends ProcessMemory {
     value: Uint8Array,
     flags = 0,
   ): Sometime<void> {
-    if (typeof target === "number") {
-      return this.syscall("fsetxattr", (t) => sys_fsetxattr(t, target, name, value, flags));
-    }
-    return this.syscall("setxattr", (t) => sys_setxattr(t, target, name, value, flags), target);
+    const at = xattr_at(target);
+    return this.syscall("setxattr", (t) => sys_setxattr(t, at, name, value, flags), name);
   }
   /** The value; with `size` 0 its length. @throws ERANGE when it is longer than `size` */
   getxattr(target: string | number, name: string, size = 65536): Sometime<Uint8Array | number> {
-    if (typeof target === "number") {
-      return this.syscall("fgetxattr", (t) => sys_fgetxattr(t, target, name, size));
-    }
-    return this.syscall("getxattr", (t) => sys_getxattr(t, target, name, size), target);
+    const at = xattr_at(target);
+    return this.syscall(
+      "getxattr",
+      async (t) => {
+        const v = await sys_getxattr(t, at, name, size);
+        return size === 0 ? v.length : v;
+      },
+      name,
+    );
   }
   listxattr(target: string | number): Sometime<string[]> {
-    if (typeof target === "number") {
-      return this.syscall("flistxattr", (t) => sys_flistxattr(t, target));
-    }
-    return this.syscall("listxattr", (t) => sys_listxattr(t, target), target);
+    return this.syscall("listxattr", (t) => sys_listxattr(t, xattr_at(target)));
   }
   removexattr(target: string | number, name: string): Sometime<void> {
-    if (typeof target === "number") {
-      return this.syscall("fremovexattr", (t) => sys_fremovexattr(t, target, name));
-    }
-    return this.syscall("removexattr", (t) => sys_removexattr(t, target, name), target);
+    return this.syscall("removexattr", (t) => sys_removexattr(t, xattr_at(target), name), name);
   }
 
   // --- mounts

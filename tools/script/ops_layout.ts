@@ -1,6 +1,6 @@
 /** tools/script/ops_layout.ts - block maps, sharing, inode flags and extended attributes. */
 import { FIEMAP_FLAG_SYNC } from "../../kernel/include/fs.ts";
-import type { fiemap_extent, fileattr } from "../../kernel/include/fs.ts";
+import type { fiemap_extent } from "../../kernel/include/fs.ts";
 import { name_to_bytes } from "../../kernel/lib/utf8.ts";
 import { expand_path } from "./parse.ts";
 import type { op_context, operation } from "./context.ts";
@@ -68,7 +68,7 @@ async function do_setxflags(x: op_context): Promise<void> {
   await x.with_fd(1, async (fd) => {
     const fa = await read_first(x, () => x.p.fsgetxattr(fd));
     if (!fa) return;
-    const next: fileattr = { ...fa };
+    const next = { ...fa };
     let set = 0;
     let clear = 0;
     for (const word of x.argv.slice(2)) {
