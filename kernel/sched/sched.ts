@@ -14,6 +14,7 @@
  */
 import { BUG } from "../assert.ts";
 import { init_cred } from "../cred.ts";
+import { is_errno } from "../include/errno.ts";
 import type { Sometime } from "../include/fs.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import type { Kernel } from "../kernel.ts";
@@ -23,6 +24,7 @@ import { check_atomic_sleep, check_nested_return, check_return } from "../lockin
 import { call_site } from "../locking/site.ts";
 import { find_cycle } from "../locking/waitgraph.ts";
 import { deadlock_error, hang_error, StepLimit, ThreadBusy } from "../locking/report.ts";
+import { is_signal, signal_name } from "../signal.ts";
 import { run_on, type Scheduler } from "./strategy.ts";
 import {
   PF_KTHREAD,
@@ -333,7 +335,7 @@ export class Sched {
     try {
       check_return(this, t, "ended");
     } catch (e) {
-      if (!t.failed) t.exit_error = e;
+      if (!t.failed || is_errno(t.exit_error)) t.exit_error = e;
       t.failed = true;
     }
     this.task_ended(t);
@@ -372,7 +374,7 @@ export class Sched {
    *
    *   const how = sched.enter(t);
    *   if (how === ENTER_NO) return sched.call(t, fn);
-   *   try { r = sys_x(t, ...); } catch (e) { sched.leave_failed(t, how); throw e; }
+   *   try { r = sys_x(t, ...); } catch (e) { sched.leave_failed(t, how, e); throw e; }
    *   if (is_promise(r)) return sched.leave_async(t, how, r);
    *   sched.leave(t, how); return r;
    */
@@ -414,14 +416,32 @@ export class Sched {
     }
   }
 
-  /** The call threw; the caller throws on. */
-  leave_failed(t: task_struct, how: number): void {
-    if (how === ENTER_NESTED) {
-      t.in_call = false;
-      t.syscall = "";
-    } else {
-      this.call_over(t);
+  /**
+   * The call threw `error`; the caller throws on. Throws itself if an answer (an Errno, a signal) left a
+   * lock behind; after a bug of ours locks may well be left, and the bug is what counts.
+   */
+  leave_failed(t: task_struct, how: number, error: unknown = null): void {
+    const nested = how === ENTER_NESTED;
+    const clean = t.held_depth === (nested ? t.call_held : 0) && (nested || t.atomic === 0);
+    if (!clean && (is_errno(error) || is_signal(error))) {
+      const what = is_errno(error) ? error.code : signal_name(error.signo);
+      try {
+        if (nested) check_nested_return(t, t.call_held);
+        check_return(this, t, `failed its call with ${what}`);
+      } finally {
+        this.failed_over(t, nested);
+      }
     }
+    this.failed_over(t, nested);
+  }
+
+  private failed_over(t: task_struct, nested: boolean): void {
+    if (!nested) {
+      this.call_over(t);
+      return;
+    }
+    t.in_call = false;
+    t.syscall = "";
   }
 
   /** The call sleeps: what the outside gets settles when the thread is back. */
@@ -444,8 +464,13 @@ export class Sched {
           resolve(v);
         },
         (e: unknown) => {
-          this.call_over(t);
-          reject(e);
+          let error = e;
+          try {
+            this.leave_failed(t, ENTERED, e);
+          } catch (bug) {
+            error = bug;
+          }
+          reject(error);
         },
       );
     });
@@ -456,7 +481,7 @@ export class Sched {
     try {
       v = await r;
     } catch (e) {
-      this.leave_failed(t, ENTER_NESTED);
+      this.leave_failed(t, ENTER_NESTED, e);
       throw e;
     }
     this.leave(t, ENTER_NESTED);
@@ -485,7 +510,7 @@ export class Sched {
     try {
       r = fn(t);
     } catch (e) {
-      this.leave_failed(t, how);
+      this.leave_failed(t, how, e);
       throw e;
     }
     if (is_promise(r)) return this.leave_async(t, how, r);

@@ -16,6 +16,7 @@ import {
   srcu,
   synchronize_rcu,
 } from "../../kernel/locking/locks.ts";
+import { ENOSPC } from "../../kernel/include/errno.ts";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
 import { Machine } from "../../kernel/machine.ts";
 import { sched_yield } from "../../kernel/sched/core.ts";
@@ -291,6 +292,32 @@ t("a lock still held when a call returns or a task ends is reported by name", as
     void mtx.lock();
   });
   await assert.rejects(m.run(), "t (pid 2) ended holding &bdev->bd_mutex");
+});
+
+t("an error path that forgets a lock is reported instead of its error", async () => {
+  const { m, k } = world();
+  const mtx = new mutex(m, MUTEX);
+  const p = m.new_thread(k, "p");
+  const forgets = (): void =>
+    void m.sched.call(p, () => {
+      void mtx.lock();
+      throw ENOSPC;
+    });
+  assert.throws(forgets, "p (pid 1) failed its call with ENOSPC holding &bdev->bd_mutex");
+  const other = new mutex(m, MUTEX);
+  const later = m.sched.call(p, async () => {
+    await Promise.resolve();
+    void other.lock();
+    throw ENOSPC;
+  });
+  await assert.rejects(later as Promise<never>, "failed its call with ENOSPC holding");
+  const third = new mutex(m, MUTEX);
+  const oops = (): void =>
+    void m.sched.call(p, () => {
+      void third.lock();
+      throw new TypeError("ours");
+    });
+  assert.throws(oops, "ours");
 });
 
 t("a frozen level stays taken after its task returned, and another task thaws", async () => {

@@ -66,7 +66,7 @@ export class ProcessBase {
     try {
       r = fn(t);
     } catch (e) {
-      s.leave_failed(t, how);
+      s.leave_failed(t, how, e);
       throw this.dress(e, name, path);
     }
     if (is_promise(r)) return this.dressed(s.leave_async(t, how, r), name, path);
