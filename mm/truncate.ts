@@ -14,8 +14,14 @@ import type { address_space, page } from "../kernel/include/mm_types.ts";
 import { XA_STATE, xa_empty, xa_is_value, xas_find } from "../kernel/lib/xarray.ts";
 import { cond_resched } from "../kernel/sched/core.ts";
 import { i_size_write } from "../kernel/vfs/inode.ts";
+import { dax_mapping } from "./address_space.ts";
 import { delete_from_page_cache, find_lock_page } from "./filemap/lookup.ts";
-import { page_mkclean, unmap_mapping_page, unmap_mapping_range } from "./memory/rmap.ts";
+import {
+  page_mkclean,
+  unmap_mapping_page,
+  unmap_mapping_pages,
+  unmap_mapping_range,
+} from "./memory/rmap.ts";
 import { cancel_dirty_page, set_page_dirty } from "./page_dirty.ts";
 import {
   PageDirty,
@@ -197,7 +203,8 @@ export function invalidate_inode_pages2_range(
   start: number,
   end: number,
 ): MaybeWait {
-  if (xa_empty(mapping.i_pages) || next_entry(mapping, start, end) === null) return undefined;
+  if (xa_empty(mapping.i_pages)) return undefined;
+  if (!dax_mapping(mapping) && next_entry(mapping, start, end) === null) return undefined;
   return invalidate2(mapping, start, end);
 }
 
@@ -227,6 +234,11 @@ async function invalidate2(mapping: address_space, start: number, end: number): 
     }
     unlock_page(p);
     put_page(p);
+  }
+  // Entries do not say whether they are mapped, so page tables go last, and all at once.
+  if (dax_mapping(mapping)) {
+    const u = unmap_mapping_pages(mapping, start, end - start + 1, false);
+    if (u) await u;
   }
   if (busy) throw EBUSY;
 }
