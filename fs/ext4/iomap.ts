@@ -234,7 +234,8 @@ async function ext4_iomap_xattr_begin(
     const iloc = await ext4_get_inode_loc(inode);
     const off = EXT4_GOOD_OLD_INODE_SIZE + ei.i_extra_isize;
     iomap.type = IOMAP_INLINE;
-    iomap.addr = iloc.bh.b_blocknr * inode.i_sb.s_blocksize + iloc.offset + off;
+    // as Linux reports it: from the start of the table's block, not of the inode
+    iomap.addr = iloc.bh.b_blocknr * inode.i_sb.s_blocksize + off;
     iomap.length = sbi.s_inode_size - off;
     brelse(iloc.bh);
   } else if (ei.i_file_acl) {
