@@ -46,9 +46,12 @@ export async function iomap_seek_data(inode: inode, pos: number, ops: iomap_ops)
       return 0;
     }
     const end = iter.pos + length;
-    const at = mapping_seek_hole_data(inode.i_mapping, iter.pos, end, true);
-    if (at < 0) return length;
-    found = at;
+    try {
+      found = mapping_seek_hole_data(inode.i_mapping, iter.pos, end, true);
+    } catch (err) {
+      if (err !== ENXIO) throw err;
+      return length; // nothing of the run is in the page cache
+    }
     return 0;
   });
   if (found < 0) throw ENXIO;
