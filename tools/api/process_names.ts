@@ -1,12 +1,21 @@
 /** tools/api/process_names.ts - paths, attributes, mounts of a process. */
-import { AT_EMPTY_PATH, AT_FDCWD, UTIME_NOW, UTIME_OMIT } from "../../kernel/include/fcntl.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  O_CREAT,
+  O_TRUNC,
+  O_WRONLY,
+  UTIME_NOW,
+  UTIME_OMIT,
+} from "../../kernel/include/fcntl.ts";
 import type { kstat, kstatfs, Sometime, timespec64 } from "../../kernel/include/fs.ts";
 import { MAJOR, MINOR } from "../../kernel/include/stat.ts";
+import { bytes_to_name, name_to_bytes } from "../../kernel/lib/utf8.ts";
 import { drop_caches } from "../../fs/drop_caches.ts";
 import { sys_linkat, sys_mkdirat, sys_mknodat, sys_symlinkat } from "../../fs/namei/create.ts";
 import { sys_rmdirat, sys_unlinkat } from "../../fs/namei/remove.ts";
 import { sys_renameat2 } from "../../fs/namei/rename.ts";
-import { type mount_line, mount_table, sys_mount, sys_umount } from "../../fs/namespace.ts";
+import { proc_mounts, sys_mount, sys_umount } from "../../fs/namespace.ts";
 import {
   sys_access,
   sys_chdir,
@@ -36,6 +45,14 @@ import { ProcessMemory } from "./process_memory.ts";
 function time_arg(v: number): timespec64 {
   if (v === UTIME_NOW || v === UTIME_OMIT) return { tv_sec: 0, tv_nsec: v };
   return { tv_sec: Math.floor(v), tv_nsec: Math.round((v - Math.floor(v)) * 1e9) };
+}
+
+/** A line of /proc/mounts. */
+export interface mount_line {
+  device: string;
+  dir: string;
+  type: string;
+  options: string;
 }
 
 const xattr_at = (target: string | number): xattr_target =>
@@ -204,8 +221,56 @@ export class ProcessNames extends ProcessMemory {
   umount(dir: string, flags = 0): Sometime<void> {
     return this.syscall("umount", (t) => sys_umount(t, dir, flags), dir);
   }
-  /** /proc/mounts. */
+  /** The lines of /proc/mounts. */
   mounts(): mount_line[] {
-    return mount_table(this.task);
+    const lines = proc_mounts(this.kernel).split("\n").filter((l) => l !== "");
+    return lines.map((l) => {
+      const [device, dir, type, options] = l.split(" ");
+      return { device: device!, dir: dir!, type: type!, options: options! };
+    });
+  }
+
+  // --- whole files
+
+  async readFile(path: string): Promise<Uint8Array> {
+    const fd = await this.open(path, 0);
+    try {
+      const parts: Uint8Array[] = [];
+      for (;;) {
+        const buf = new Uint8Array(65536);
+        const n = await this.read(fd, buf);
+        if (n === 0) break;
+        parts.push(buf.subarray(0, n));
+      }
+      const out = new Uint8Array(parts.reduce((sum, b) => sum + b.length, 0));
+      let at = 0;
+      for (const b of parts) {
+        out.set(b, at);
+        at += b.length;
+      }
+      return out;
+    } finally {
+      await this.close(fd);
+    }
+  }
+  /** Creates or replaces the file. Strings are written as UTF-8. */
+  async writeFile(path: string, data: Uint8Array | string, mode = 0o666): Promise<void> {
+    const fd = await this.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    await this.write_all(fd, typeof data === "string" ? name_to_bytes(data) : data);
+  }
+  async read_text(path: string): Promise<string> {
+    return bytes_to_name(await this.readFile(path));
+  }
+  /** Writes into a file that is there (a control file). */
+  async write_text(path: string, text: string): Promise<void> {
+    const fd = await this.open(path, O_WRONLY);
+    await this.write_all(fd, name_to_bytes(text));
+  }
+  private async write_all(fd: number, bytes: Uint8Array): Promise<void> {
+    try {
+      for (let at = 0; at < bytes.length; ) at += await this.write(fd, bytes.subarray(at));
+    } finally {
+      await this.close(fd);
+    }
   }
 }

@@ -35,4 +35,8 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "measure against memfs, @zenfs/core, Map and sorted-btree",
     load: () => import("./bench.ts"),
   },
+  "mkfs.ext4": {
+    summary: "make an ext4 filesystem in a file, as mkfs.ext4 does",
+    load: () => import("./mkfs.ext4.ts"),
+  },
 };

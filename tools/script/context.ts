@@ -6,7 +6,7 @@
 import { EBADF } from "../../kernel/include/errno.ts";
 import type { kstat } from "../../kernel/include/fs.ts";
 import type { Process } from "../api/process.ts";
-import type { Lab } from "../api/lab.ts";
+import type { Machine } from "../api/machine.ts";
 import { expand_path } from "./parse.ts";
 import { BadArgument, eval_number, make_data, NoHandle } from "./values.ts";
 
@@ -66,7 +66,7 @@ export class script_process {
 
 /** What the whole run shares. */
 export interface script_run {
-  readonly lab: Lab;
+  readonly lab: Machine;
   trace_on: boolean;
   /** dmesg entries already given to a klog. */
   klog_seen: number;

@@ -6,8 +6,10 @@
  * once nothing in the machine can go on by itself.
  */
 import { is_not_implemented } from "../../kernel/assert.ts";
+import { event_text } from "../../kernel/trace.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
-import { boot_lab, type Lab, type lab_options } from "../api/lab.ts";
+import { boot_lab, type booted_lab, type lab_options } from "../api/lab.ts";
+import type { Machine } from "../api/machine.ts";
 import { op_context, script_process, type operation, type script_run } from "./context.ts";
 import { admin_ops } from "./ops_admin.ts";
 import { file_ops } from "./ops_file.ts";
@@ -28,7 +30,7 @@ export interface script_result {
   output: string;
   /** The first `notImplemented()` met, or null. */
   unsupported: string | null;
-  lab: Lab | null;
+  machine: Machine;
 }
 
 const OPERATIONS: Readonly<Record<string, operation>> = Object.freeze({
@@ -46,9 +48,10 @@ interface pending_op {
 }
 
 class runner implements script_run {
-  readonly lab: Lab;
-  trace_on = false;
+  readonly lab: Machine;
   klog_seen: number;
+  private tracing = false;
+  private stop_listening: (() => void) | null = null;
   readonly procs = new Map<number, script_process>();
   readonly pending = new Map<number, pending_op>();
   readonly out: string[] = [];
@@ -56,14 +59,27 @@ class runner implements script_run {
   unsupported: string | null = null;
   events: string[] = [];
 
-  constructor(lab: Lab, opts: script_options) {
-    this.lab = lab;
+  constructor(booted: booted_lab, opts: script_options) {
+    this.lab = booted.machine;
     this.opts = opts;
-    this.klog_seen = lab.kernel.dmesg().length;
-    this.procs.set(1, new script_process(lab.process));
-    lab.kernel.trace.subscribe((e) => {
-      if (this.trace_on || opts.trace_all) this.events.push(e.text());
-    });
+    this.klog_seen = this.lab.kernel.dmesg().length;
+    this.procs.set(1, new script_process(booted.process));
+    if (opts.trace_all) this.listen(true);
+  }
+
+  /** Tracepoints cost nothing while nobody listens. */
+  listen(on: boolean): void {
+    this.stop_listening?.();
+    this.stop_listening = on
+      ? this.lab.kernel.trace.subscribe((e) => this.events.push(`${e.name} ${event_text(e)}`))
+      : null;
+  }
+  set trace_on(on: boolean) {
+    this.tracing = on;
+    if (!this.opts.trace_all) this.listen(on);
+  }
+  get trace_on(): boolean {
+    return this.tracing;
   }
 
   print(text: string): void {
@@ -241,12 +257,10 @@ export async function run_script(text: string, opts: script_options = {}): Promi
   const booted = await boot_lab(script.setup, opts);
   const lines: string[] = [`@setup = ${booted.verdict}`];
   opts.on_line?.(lines[0]!);
-  const r = new runner(booted.lab, opts);
+  const r = new runner(booted, opts);
   r.unsupported = booted.unsupported;
-  try {
-    for (const l of script.lines) await r.run_line(l);
-  } finally {
-    lines.push(...r.out);
-  }
-  return { output: `${lines.join("\n")}\n`, unsupported: r.unsupported, lab: booted.lab };
+  if (r.unsupported === null) for (const l of script.lines) await r.run_line(l);
+  lines.push(...r.out);
+  const output = `${lines.join("\n")}\n`;
+  return { output, unsupported: r.unsupported, machine: booted.machine };
 }

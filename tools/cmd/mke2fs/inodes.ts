@@ -153,7 +153,8 @@ function alloc_extents(
     out.push({ lblk, pblk, len });
     lblk += len;
     from = pblk + len;
-    if (out.length === ROOT_EXTENTS + 1) leaf = fs.new_block(pblk);
+    // it goes right in front of the first extent if that is free
+    if (out.length === ROOT_EXTENTS + 1) leaf = fs.new_block(out[0]!.pblk - 1);
   }
   return { extents: out, leaf };
 }

@@ -1,0 +1,189 @@
+/**
+ * tools/api/machine.ts - the Machine that users hold: boot it, take its processes, run tools on its devices,
+ * look inside, take its media with you.
+ */
+import type { EventEmitter } from "eventemitter3";
+import { notImplemented } from "../../kernel/assert.ts";
+import { EINVAL, ENODEV } from "../../kernel/include/errno.ts";
+import type { block_device } from "../../kernel/include/blkdev.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { Machine as CoreMachine, type MachineOptions } from "../../kernel/machine.ts";
+import { msleep } from "../../kernel/sched/core.ts";
+import { signal_struct } from "../../kernel/signal.ts";
+import type { task_struct } from "../../kernel/sched/task.ts";
+import { bdev_nr_bytes, lookup_bdev } from "../../drivers/block/bdev.ts";
+import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
+import { new_files_struct } from "../../fs/file.ts";
+import { new_init_fs } from "../../fs/init.ts";
+import { mm_alloc } from "../../mm/mm_init.ts";
+import { media_snapshot, type media_snapshot_t } from "../../mm/phys.ts";
+import { boot_kernel, type kernel_boot_options } from "./boot.ts";
+import { Process } from "./process.ts";
+import { run_tool, type tool_result } from "./tools.ts";
+
+export interface machine_options extends MachineOptions, Omit<kernel_boot_options, "pmem"> {
+  /** Devices: sizes in bytes or as "64M". Default: one of 64 MiB in fsdax mode, pmem0. */
+  pmem?: readonly (Omit<pmem_options, "size"> & { size?: number | string })[];
+  /** Media of another machine (media_snapshot()): its regions become pmem0, pmem1 ... */
+  media?: media_snapshot_t;
+}
+
+const UNITS: Readonly<Record<string, number>> = Object.freeze({
+  "": 1,
+  K: 1024,
+  M: 1024 ** 2,
+  G: 1024 ** 3,
+  T: 1024 ** 4,
+});
+
+/** "64M" in bytes. @throws RangeError when it is no size */
+export function size_bytes(size: number | string): number {
+  if (typeof size === "number") return size;
+  const m = /^(\d+)([KMGT]?)(?:i?B)?$/i.exec(size);
+  if (!m) throw new RangeError(`"${size}" is no size: 4096, 64M, 2G`);
+  return Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
+}
+
+/** One emulated computer with one kernel booted. Made by `await Machine.boot(options)`. */
+export class Machine extends CoreMachine {
+  /** The booted kernel. */
+  kernel!: Kernel;
+  /** Its persistent memory devices. */
+  pmem: pmem_device[] = [];
+  private readonly options: machine_options;
+  private nr_processes = 0;
+
+  private constructor(options: machine_options) {
+    super(options);
+    this.options = options;
+  }
+
+  static async boot(options: machine_options = {}): Promise<Machine> {
+    const m = new Machine(options);
+    const given = options.media
+      ? options.media.regions.map((r) => ({ image: r.image, name: r.name, domain: r.domain }))
+      : (options.pmem ?? [{ size: 64 * 1024 ** 2, mode: "fsdax" as const }]);
+    const pmem = given.map((o) => {
+      const size = (o as { size?: number | string }).size;
+      const { size: _drop, ...rest } = o as { size?: unknown };
+      return (size === undefined ? rest : { ...rest, size: size_bytes(size) }) as pmem_options;
+    });
+    const booted = await boot_kernel(m, { ...options, pmem });
+    m.kernel = booted.kernel;
+    m.pmem = booted.pmem;
+    return m;
+  }
+
+  /** A new process: root, umask 022, working directory "/", no open files. */
+  process(name?: string): Process {
+    const n = ++this.nr_processes;
+    const t = this.new_thread(this.kernel, name ?? (n === 1 ? "init" : `proc${n}`));
+    t.files = new_files_struct();
+    t.fs = new_init_fs(this.kernel);
+    t.mm = mm_alloc(this.kernel);
+    t.signal = new signal_struct();
+    return new Process(t);
+  }
+
+  /** Wraps a task made by spawn() as a process object. */
+  process_of(task: task_struct): Process {
+    return new Process(task);
+  }
+
+  // --- tools
+
+  /** Runs a tool on this machine's devices: "mkfs.ext4" and its words. */
+  async tool(name: string, args: readonly string[]): Promise<tool_result> {
+    return await this.in_task(this.kernel, name, () => run_tool(this.kernel, name, [...args]));
+  }
+  /** `m.mkfs("ext4", "/dev/pmem0", "-b 4096")`. @throws Error with the tool's own words */
+  async mkfs(type: string, device: string, options = ""): Promise<void> {
+    const words = options.split(" ").filter((w) => w !== "");
+    const force = type === "xfs" ? "-f" : "-F";
+    const r = await this.tool(`mkfs.${type}`, [force, "-q", ...words, device]);
+    if (r.status !== 0) throw new Error(`mkfs.${type} ${device}: ${r.stderr.trim() || r.status}`);
+  }
+
+  // --- time and tasks
+
+  /** Lets virtual time pass; timers that fall due run. */
+  async advance_ms(ms: number): Promise<void> {
+    if (!(ms >= 0)) throw EINVAL;
+    await this.in_task(this.kernel, "sleep", () => msleep(this.kernel, ms));
+  }
+  /** kill(2) from outside. SIGKILL also ends what the process is doing. */
+  async kill(p: Process, signo: number): Promise<void> {
+    const sender = this.process("kill");
+    await sender.kill(p, signo);
+    await this.settle();
+    if (signo === 9) await this.reap(p);
+    await sender.exit();
+  }
+  /** What a killed process held is given back. */
+  private async reap(p: Process): Promise<void> {
+    if (p.task.busy) return;
+    await p.exit();
+  }
+
+  // --- looking inside
+
+  /** Typed tracepoints: `m.trace((e) => console.log(e.text()))`. Returns a function that stops it. */
+  trace(listener: Parameters<Kernel["trace"]["subscribe"]>[0]): () => void {
+    return this.kernel.trace.subscribe(listener);
+  }
+  /** The kernel log as text. */
+  dmesg(): string {
+    return this.kernel.dmesg_text();
+  }
+  bdev(path: string): block_device {
+    return lookup_bdev(this.kernel, path);
+  }
+  /** Size and properties of a block device. @throws SyscallError-like ENOENT, ENOTBLK */
+  block_info(path: string): {
+    size: number;
+    logical: number;
+    physical: number;
+    dax: boolean | null;
+    start: number | null;
+  } {
+    const b = this.bdev(path);
+    const d = b.bd_disk;
+    return {
+      size: bdev_nr_bytes(b),
+      logical: d.logical_block_size,
+      physical: d.physical_block_size,
+      dax: b.bd_partno === 0 ? d.queue_dax : null,
+      start: b.bd_partno === 0 ? null : b.bd_start_sect,
+    };
+  }
+  private pmem_named(name: string): pmem_device {
+    const p = this.pmem.find((d) => d.disk.disk_name === name);
+    if (!p) throw ENODEV;
+    return p;
+  }
+  /** Marks 512-byte sectors of a disk bad. */
+  add_badblocks(disk: string, sector: number, count: number): void {
+    this.pmem_named(disk).bb.set(sector, count);
+  }
+  /** How many sectors of a disk are known to be bad. */
+  badblocks(disk: string): number {
+    return this.pmem_named(disk).bb.count;
+  }
+
+  // --- taking it along
+
+  /** What a power cut would leave: the bytes of the persistent memory, copy-on-write. */
+  media_snapshot(): media_snapshot_t {
+    return media_snapshot(this);
+  }
+  /** Power off and on: a fresh machine on the same media; what was not durable is lost if tracked. */
+  reboot(options: machine_options = this.options): Promise<Machine> {
+    return Machine.boot({ ...options, media: this.media_snapshot() });
+  }
+  /** Media state by running again: not for live machines. */
+  checkpoint(): never {
+    return notImplemented("Machine.checkpoint outside a scenario: use scenario()");
+  }
+}
+
+export type { EventEmitter };
