@@ -1,12 +1,12 @@
 /** kernel/locking/misuse.ts - texts for locks used wrongly. All are bugs of the caller, never of the user. */
 import { BUG } from "../assert.ts";
-import type { Sched } from "../sched/sched.ts";
+import type { Baton } from "../sched/baton.ts";
 import { TASK_BLOCKED, TASK_RUNNABLE, type task_struct, type waitable } from "../sched/task.ts";
 import type { lock_base } from "./lock.ts";
 import { held_text } from "./report.ts";
 
 /** Somebody sleeps who must not. */
-export function check_atomic_sleep(sched: Sched, t: task_struct, on: waitable): void {
+export function check_atomic_sleep(sched: Baton, t: task_struct, on: waitable): void {
   const label = on.label();
   const what = label === "" ? on.lock_name : `${on.lock_name} of ${label}`;
   if (t === sched.swapper) {
@@ -29,7 +29,7 @@ export function atomic_reason(t: task_struct): string {
 }
 
 /** A task ended, or a call returned: it must hold the baton and nothing else. */
-export function check_return(sched: Sched, t: task_struct, what: string): void {
+export function check_return(sched: Baton, t: task_struct, what: string): void {
   if (sched.current !== t) {
     const asleep = t.state === TASK_BLOCKED || t.state === TASK_RUNNABLE;
     const on = t.waiting_on === null ? "" : ` on ${t.waiting_on.lock_name}`;

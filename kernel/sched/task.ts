@@ -110,6 +110,8 @@ export class task_struct {
   waiting_subclass = 0;
   wait_flags = 0;
   wait_site: string | null = null;
+  /** The scenario thread that gave the call under way and sleeps until it is over. */
+  caller: task_struct | null = null;
   /** Rejects the promise that the outside holds for the call under way. */
   outside_reject: ((e: unknown) => void) | null = null;
   /** Part of a reported deadlock: will never run again. */

@@ -186,6 +186,31 @@ t("a scenario thread makes calls on its own object inline", async () => {
   assert.equal(seen, [5, 6]);
 });
 
+t(
+  "a scenario thread may use another process's object: it sleeps until that call is over",
+  async () => {
+    const { m, k } = boot();
+    const p = m.new_thread(k, "server");
+    const go = new completion(m, "go");
+    const order: string[] = [];
+    m.spawn(k, "client", async () => {
+      order.push(String(await m.sched.call(p, sleeper(go, 4))));
+      order.push(String(await m.sched.call(p, () => 5)));
+      await assert.rejects(async () => {
+        await m.sched.call(p, () => {
+          throw ENOSPC;
+        });
+      }, "ENOSPC");
+    });
+    m.spawn(k, "helper", async () => {
+      order.push("helper");
+      go.complete();
+    });
+    await m.run();
+    assert.is(order.join(" "), "helper 4 5");
+  },
+);
+
 t("an error of a spawned task makes run() reject", async () => {
   const { m, k } = boot();
   m.spawn(k, "bad", async () => {
