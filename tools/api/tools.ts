@@ -1,12 +1,17 @@
 /** tools/api/tools.ts - the tools people know, run on the devices of a kernel. */
 import { notImplemented } from "../../kernel/assert.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
-import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
+import {
+  BLK_OPEN_EXCL,
+  BLK_OPEN_READ,
+  BLK_OPEN_WRITE,
+  type block_device,
+  REQ_OP_WRITE,
+} from "../../kernel/include/blkdev.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_nr_bytes, blkdev_get_by_path, blkdev_put } from "../../drivers/block/bdev.ts";
-import { blkdev_issue_zeroout } from "../../drivers/block/blk-lib.ts";
 import { bdev_rw_bytes } from "../../drivers/block/bio.ts";
-import { REQ_OP_WRITE } from "../../kernel/include/blkdev.ts";
+import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
 import { invalidate_bdev } from "../../fs/buffer.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
 
@@ -24,6 +29,14 @@ function environment(kernel: Kernel): mkfs_env {
   };
 }
 
+/** A device never written to: mkfs need not zero what it reserves. Cheap: untouched chunks are known. */
+function is_zeroed(kernel: Kernel, bdev: block_device): boolean {
+  const pmem = bdev.bd_disk.private_data as Partial<pmem_device> | null;
+  if (!pmem?.region || pmem.data_offset === undefined) return false;
+  const start = pmem.region.start + pmem.data_offset + bdev.bd_start_sect * 512;
+  return kernel.phys.is_zero(start, bdev_nr_bytes(bdev));
+}
+
 /** mkfs of the ext family: the device is the first word that begins with "/dev/". */
 async function mkfs_ext(kernel: Kernel, name: string, args: string[]): Promise<tool_result> {
   const path = args.find((a) => a.startsWith("/dev/"));
@@ -34,19 +47,20 @@ async function mkfs_ext(kernel: Kernel, name: string, args: string[]): Promise<t
   const bdev = blkdev_get_by_path(kernel, path, mode, { name });
   try {
     return mkfs_ext4(
-      [`--as=${name}`, ...args],
+      args,
       {
         size: bdev_nr_bytes(bdev),
         logical_block_size: bdev.bd_disk.logical_block_size,
         physical_block_size: bdev.bd_disk.physical_block_size,
+        zeroed: is_zeroed(kernel, bdev),
         write: (offset, bytes) => {
-          void bdev_rw_bytes(bdev, REQ_OP_WRITE, offset, bytes);
-        },
-        zero: (offset, length) => {
-          void blkdev_issue_zeroout(bdev, offset, length);
+          // pmem takes a write at once; a device that cannot is no place for this tool yet
+          const p = bdev_rw_bytes(bdev, REQ_OP_WRITE, offset, bytes, 0, bytes.length);
+          if (p) notImplemented(`${name} on a device that makes writers wait`);
         },
       },
       environment(kernel),
+      name,
     );
   } finally {
     invalidate_bdev(bdev);
