@@ -30,6 +30,7 @@ import { S_ISGID, S_ISLNK, S_ISREG, S_ISUID } from "../kernel/include/stat.ts";
 import { assert } from "../kernel/assert.ts";
 import { capable, current_cred, in_group_p } from "../kernel/cred.ts";
 import { current_time, mark_inode_dirty, timestamp_truncate } from "../kernel/vfs/inode.ts";
+import { truncate_setsize } from "../mm/truncate.ts";
 import { file_update_time } from "./atime.ts";
 import {
   IS_APPEND,
@@ -161,11 +162,11 @@ export async function notify_change(d: dentry, attr: iattr): Promise<void> {
   else await simple_setattr(d, attr);
 }
 
-/** setattr for files whose size is only a number: no pages to drop. Others bring their own. */
+/** setattr of files in the page cache only, and of directories. */
 export async function simple_setattr(d: dentry, attr: iattr): Promise<void> {
   const inode = d.d_inode!;
   setattr_prepare(d, attr);
-  if ((attr.ia_valid & ATTR_SIZE) !== 0) inode.i_size = attr.ia_size;
+  if ((attr.ia_valid & ATTR_SIZE) !== 0) await truncate_setsize(inode, attr.ia_size);
   setattr_copy(inode, attr);
   await mark_inode_dirty(inode);
 }

@@ -14,10 +14,12 @@ import type {
   MaybeWait,
   dentry,
   file,
+  file_operations,
   file_system_type,
   inode,
   super_block,
   super_operations,
+  vfsmount,
   xattr_handler,
 } from "../include/fs.ts";
 import {
@@ -54,8 +56,13 @@ export class vfs_registry {
   readonly supers: Set<super_block>;
   next_anon_minor: number;
   next_ino: number;
-  /** fs/namespace.ts */
+  /** fs/mount.ts: the tree of mounts. */
   mounts: unknown;
+  /** fs/pipe.ts: where pipes live. */
+  pipe_sb: super_block | null;
+  pipe_mnt: vfsmount | null;
+  /** fs/char_dev.ts: character devices by number, and further names below /dev. */
+  readonly chrdevs: Map<number, file_operations>;
 
   constructor() {
     this.file_systems = new Map();
@@ -63,6 +70,9 @@ export class vfs_registry {
     this.next_anon_minor = 1;
     this.next_ino = 1;
     this.mounts = null;
+    this.pipe_sb = null;
+    this.pipe_mnt = null;
+    this.chrdevs = new Map();
   }
 }
 
