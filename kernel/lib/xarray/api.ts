@@ -1,6 +1,7 @@
 /**
  * kernel/lib/xarray/api.ts - the normal API: no cursor, locks taken inside.
- * Linux: lib/xarray.c and include/linux/xarray.h. Differs: none.
+ * Linux: lib/xarray.c and include/linux/xarray.h. Differs: xa_store_range() may go up to ULONG_MAX
+ * (6.1 does not come back).
  *
  * A function whose name begins with __ expects xa_lock held and may drop it to get memory. Errors
  * are returned: an int below 0, or an entry for which xa_err() is below 0. A reserved (zero) entry
@@ -325,7 +326,7 @@ export function xa_store_range(
   const end = last < ULONG_MAX ? last + 1 : ULONG_MAX;
   // The largest power of two in `end`: the last piece can be no larger.
   let order = 0;
-  for (let rest = end; rest % 2 === 0; rest /= 2) order++;
+  for (let rest = end; rest % 2 === 0 && order < BITS_PER_LONG - 1; rest /= 2) order++;
   const xas = new xa_state(xa, 0);
   let from = first;
   do {
@@ -426,11 +427,14 @@ function find_at(xas: xa_state, max: number, filter: xa_mark_t): xa_entry {
 /** The first entry that begins behind the cursor's index. */
 function find_behind(xas: xa_state, max: number, filter: xa_mark_t): xa_entry {
   index_add(xas, 1);
-  if (xas.xa_lo === 0 && xas.xa_hi === 0) return null;
+  const { xa_lo: lo, xa_hi: hi } = xas;
+  if (lo === 0 && hi === 0) return null;
   for (;;) {
     const entry = find_filtered(xas, max, filter);
     if (xas_invalid(xas)) return entry;
+    // An entry that covers the index begins before it, and a marked search goes to its beginning.
     if (xas_sibling(xas)) continue;
+    if (xas.xa_hi < hi || (xas.xa_hi === hi && xas.xa_lo < lo)) continue;
     if (!xas_retry(xas, entry)) return entry;
   }
 }
@@ -447,7 +451,10 @@ export function xa_find(xa: xarray, index: xa_ref, max: number, filter: xa_mark_
   return entry;
 }
 
-/** The first entry that begins behind `index.val`, up to `max`. */
+/**
+ * The first entry that begins behind `index.val`, up to `max`. (By mark, 6.1 finds an entry of
+ * several slots again and again.)
+ */
 export function xa_find_after(xa: xarray, index: xa_ref, max: number, filter: xa_mark_t): xa_entry {
   const xas = new xa_state(xa, index.val);
   const entry = find_behind(xas, max, filter);

@@ -72,7 +72,7 @@ export class xa_state {
 
   constructor(xa: xarray, index: xa_index) {
     this.xa = xa;
-    if (typeof index === "number" && index >= 0 && index <= SMALL) this.xa_lo = index;
+    if (typeof index === "number" && (index & SMALL) === index) this.xa_lo = index;
     else set_wide(this, index);
   }
 
@@ -110,7 +110,7 @@ function set_wide(xas: xa_state, index: xa_index): void {
 
 /** Moves the cursor to another index; the next step starts at the head again. */
 export function xas_set(xas: xa_state, index: xa_index): void {
-  if (typeof index === "number" && index >= 0 && index <= SMALL) {
+  if (typeof index === "number" && (index & SMALL) === index) {
     xas.xa_lo = index;
     xas.xa_hi = 0;
   } else {

@@ -32,6 +32,7 @@ import {
 import type { xa_node, xarray } from "./node.ts";
 import { node_get_marks, node_set_marks, xas_init_marks, xas_squash_marks } from "./marks.ts";
 import {
+  BITS_PER_LONG,
   XA_FREE_MARK,
   XA_MAX_MARKS,
   XA_RETRY_ENTRY,
@@ -84,7 +85,7 @@ function xas_max_width(xas: xa_state): number {
   const slots_fit = index_below(xas, shift + xas.xa.chunk_shift);
   if (slots_fit && (index_bits(xas, shift, xas.xa.chunk_mask) & ~sibs) === 0) {
     const size_width = shift + 32 - Math.clz32(sibs + 1);
-    return size_width > 64 ? 0 : size_width;
+    return Math.min(size_width, BITS_PER_LONG);
   }
   return Math.max(width, shift + 32 - Math.clz32(sibs));
 }
