@@ -48,6 +48,10 @@ const DIFFERENCES = Object.freeze({
     what: "a read fault does not tag its DAX entry dirty",
   },
   dax_holder_pre_remove: { since: "6.8", what: "holders are told before the device goes away" },
+  dax_scan_waits: {
+    since: "6.15",
+    what: "fsync and layout breaking wait for a locked DAX entry; before, they pass it by",
+  },
   dax_page_refcounts: {
     since: "6.15",
     what: "DAX pages are counted like others: free is 0, a mapping holds a reference",

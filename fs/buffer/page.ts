@@ -345,9 +345,10 @@ export function generic_write_end(
   if (grown) i_size_write(inode, pos + n);
   unlock_page(page);
   put_page(page);
-  if (old_size < pos) pagecache_isize_extended(inode, old_size, pos);
-  const p = grown ? mark_inode_dirty(inode) : undefined;
-  return p ? p.then(() => n) : n;
+  const dirty = (): Sometime<void> => (grown ? mark_inode_dirty(inode) : undefined);
+  const p = old_size < pos ? pagecache_isize_extended(inode, old_size, pos) : undefined;
+  const q = p ? p.then(dirty) : dirty();
+  return q ? q.then(() => n) : n;
 }
 
 async function map_dirty_blocks(

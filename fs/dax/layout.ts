@@ -28,7 +28,13 @@ import { unmap_mapping_pages } from "../../mm/memory.ts";
 import { fs_state } from "../fs_state.ts";
 import { dax_busy_page, dax_disassociate_entry } from "./associate.ts";
 import { dax_entry_order, dax_is_locked } from "./entry.ts";
-import { WAKE_ALL, WAKE_NEXT, get_unlocked_entry, put_unlocked_entry } from "./lock.ts";
+import {
+  WAKE_ALL,
+  WAKE_NEXT,
+  get_scanned_entry,
+  get_unlocked_entry,
+  put_unlocked_entry,
+} from "./lock.ts";
 import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "../../mm/address_space.ts";
 import { XA_CHECK_SCHED, xas_cond_resched } from "./writeback.ts";
 
@@ -98,7 +104,7 @@ async function find_busy(mapping: address_space, xas: xa_state, end: number): Pr
       const odd = !xa_is_value(found);
       if (mapping.kernel.WARN_ON_ONCE(odd, "fs/dax: a page in a DAX mapping")) continue;
       let entry: number | null = found as number;
-      if (dax_is_locked(entry)) entry = await get_unlocked_entry(mapping, xas, 0);
+      if (dax_is_locked(entry)) entry = await get_scanned_entry(mapping, xas, entry);
       const page = entry !== null && entry >= 0 ? dax_busy_page(mapping, entry) : null;
       put_unlocked_entry(mapping, xas, entry, WAKE_NEXT);
       if (page) return page;

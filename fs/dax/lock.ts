@@ -24,6 +24,7 @@ import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { assert } from "../../kernel/assert.ts";
+import { behaves } from "../../kernel/release.ts";
 import { WAIT_EVENT } from "../../kernel/sched/task.ts";
 import type { task_struct, waitable } from "../../kernel/sched/task.ts";
 import {
@@ -42,7 +43,7 @@ import {
   xas_store,
   xas_unlock,
 } from "../../kernel/lib/xarray.ts";
-import type { xa_state } from "../../kernel/lib/xarray.ts";
+import type { xa_entry, xa_state } from "../../kernel/lib/xarray.ts";
 import { unmap_mapping_pages } from "../../mm/memory.ts";
 import { fs_state } from "../fs_state.ts";
 import { dax_disassociate_entry, dax_entry_pfn, dax_pfn_page } from "./associate.ts";
@@ -209,6 +210,34 @@ export function get_unlocked_entry(
   const entry = peek_entry(mapping, xas, order);
   if (entry === null || entry < 0 || !dax_is_locked(entry)) return entry;
   return wait_unlocked_entry(mapping, xas, order, entry);
+}
+
+/**
+ * For a walk that stands on a locked entry: the entry once it is unlocked, or null when the walk has to
+ * leave it. From 6.15 on the walk waits. Before, it asks for what is in the way *behind* the cursor,
+ * which is nothing: a locked entry is passed by, its data not flushed, its pages not checked.
+ */
+export function get_scanned_entry(
+  mapping: address_space,
+  xas: xa_state,
+  locked: number,
+): Sometime<number | null> {
+  if (!behaves(mapping.kernel, "dax_scan_waits")) return get_unlocked_entry(mapping, xas, 0);
+  return wait_entry_unlocked_exclusive(mapping, xas, locked);
+}
+
+async function wait_entry_unlocked_exclusive(
+  mapping: address_space,
+  xas: xa_state,
+  locked: number,
+): Promise<number | null> {
+  let entry: xa_entry = locked;
+  while (xa_is_value(entry) && dax_is_locked(entry)) {
+    await wait_for_key(mapping, xas, entry, true);
+    xas_lock(xas);
+    entry = xas_load(xas);
+  }
+  return xa_is_value(entry) ? entry : null;
 }
 
 /** Passes a wake-up on: for who got an unlocked entry and left it unlocked. */

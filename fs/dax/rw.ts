@@ -227,9 +227,14 @@ async function invalidate_rest(
   iomi: iomap_iter_t,
   i: iov_iter,
   end: number,
-  p: Promise<unknown>,
+  p: Promise<void>,
 ): Promise<void> {
-  await p;
+  try {
+    await p;
+  } catch (err) {
+    // EBUSY: a dirty entry stays in the tree. What counts is that it is not mapped any more.
+    if (!is_errno(err)) throw err;
+  }
   const q = copy_extent(iomi, i, end);
   if (q) await q;
 }
@@ -259,7 +264,7 @@ function dax_iomap_iter(iomi: iomap_iter_t, i: iov_iter): MaybeWait {
     const first = Math.floor(iomi.pos / kernel.PAGE_SIZE);
     const last = Math.floor((end - 1) / kernel.PAGE_SIZE);
     const p = invalidate_inode_pages2_range(iomi.inode.i_mapping, first, last);
-    if (typeof p === "object") return invalidate_rest(iomi, i, end, p);
+    if (p) return invalidate_rest(iomi, i, end, p);
   }
   return copy_extent(iomi, i, end);
 }

@@ -49,7 +49,7 @@ import {
   dax_forget_holder,
   dax_lock_entry,
   dax_wake_entry,
-  get_unlocked_entry,
+  get_scanned_entry,
   put_unlocked_entry,
 } from "./lock.ts";
 import {
@@ -93,7 +93,7 @@ async function wait_to_write(
   xas: xa_state,
   seen: number,
 ): Promise<number | null> {
-  const entry = await get_unlocked_entry(mapping, xas, 0);
+  const entry = await get_scanned_entry(mapping, xas, seen);
   if (entry === null || entry < 0) return null;
   const pass_on = (): null => {
     put_unlocked_entry(mapping, xas, entry, WAKE_NEXT);

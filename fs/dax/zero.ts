@@ -2,6 +2,7 @@
  * fs/dax/zero.ts - zeroing a byte range, filling shared blocks, comparing, on the media itself.
  * Linux: fs/dax.c (dax_zero_range, dax_truncate_page, dax_file_unshare).
  */
+import { is_errno } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
 import { DAX_ACCESS } from "../../kernel/include/dax.ts";
 import {
@@ -105,7 +106,11 @@ async function unshare_extent(iter: iomap_iter_t): Promise<number> {
   const size = kernel.PAGE_SIZE;
   const start = iter.pos - (iter.pos % size);
   const end = Math.ceil((iter.pos + length) / size) * size;
-  await invalidate_inode_pages2_range(i_mapping, start / size, end / size - 1);
+  try {
+    await invalidate_inode_pages2_range(i_mapping, start / size, end / size - 1);
+  } catch (err) {
+    if (!is_errno(err)) throw err;
+  }
   const to = dax_iomap_direct_access(kernel, m, start, end - start, false).paddr;
   const from = dax_iomap_direct_access(kernel, srcmap, start, end - start, false).paddr;
   kernel.phys.copy(to, from, end - start);
