@@ -5,7 +5,9 @@
  * Neither class is an Errno, so no caller that handles errno values can mistake one for an answer.
  */
 
-/** A bug of the emulator itself, or a misuse of the kernel's own interfaces (unlock of a free lock). */
+/**
+ * A bug of the emulator itself, or a misuse of the kernel's own interfaces (unlock of a free lock).
+ */
 export class KernelBug extends Error {
   override readonly name = "KernelBug";
 }

@@ -1,4 +1,7 @@
-/** kernel/cred.ts - who acts, and what they may. Linux: kernel/{cred,capability,groups}.c. Credentials are immutable; a change makes new ones. */
+/**
+ * kernel/cred.ts - who acts, and what they may. Linux: kernel/{cred,capability,groups}.c.
+ * Credentials are immutable; a change makes new ones.
+ */
 import type { cred } from "./include/cred.ts";
 import type { Kernel } from "./kernel.ts";
 

@@ -1,8 +1,9 @@
 /**
- * kernel/kernel.ts - one booted kernel inside a Machine: its options, its log, its trace, its tasks' pids, and the
- * slots where the layers above keep their state.
+ * kernel/kernel.ts - one booted kernel inside a Machine: its options, its log, its trace, its
+ * tasks' pids, and the slots where the layers above keep their state.
  *
- * Making a Kernel boots nothing but this layer; tools/api/boot.ts calls the init function of each layer.
+ * Making a Kernel boots nothing but this layer; tools/api/boot.ts calls the init function of each
+ * layer.
  */
 import { BUG } from "./assert.ts";
 import { init_cred } from "./cred.ts";
@@ -125,7 +126,9 @@ export class Kernel {
     return new task_struct(this, this.next_pid++, comm, c);
   }
 
-  /** Value of "name=value" on the command line, "" for a bare "name", undefined if it is not there. */
+  /**
+   * Value of "name=value" on the command line, "" for a bare "name", undefined if it is not there.
+   */
   cmdline_option(name: string): string | undefined {
     for (const word of this.cmdline.split(/\s+/)) {
       if (word === name) return "";
@@ -171,8 +174,8 @@ export class Kernel {
   }
 
   /**
-   * A state that should not be: logged as a warning with the running task, counted, tainting. Returns
-   * `cond`, so `if (kernel.WARN_ON(x, "...")) return;` reads as in Linux.
+   * A state that should not be: logged as a warning with the running task, counted, tainting.
+   * Returns `cond`, so `if (kernel.WARN_ON(x, "...")) return;` reads as in Linux.
    */
   WARN_ON(cond: boolean, what: string): boolean {
     if (!cond) return false;

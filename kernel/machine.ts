@@ -1,8 +1,8 @@
 /**
  * kernel/machine.ts - one universe: tasks, time, randomness, and the kernels that live in it.
  *
- * All state hangs off a Machine; two Machines share nothing. Same script, same seed, same strategy: same
- * trace. A Machine is cheap to make: exploring a scenario makes one for every schedule.
+ * All state hangs off a Machine; two Machines share nothing. Same script, same seed, same strategy:
+ * same trace. A Machine is cheap to make: exploring a scenario makes one for every schedule.
  */
 import { EventEmitter } from "eventemitter3";
 import type { Sometime } from "./include/fs.ts";
@@ -80,7 +80,10 @@ export class Machine {
     return this.sched.add_thread(kernel.new_task(name));
   }
 
-  /** A task with a body: a scenario thread. Runs once somebody calls run(), or a call blocks or ends. */
+  /**
+   * A task with a body: a scenario thread. Runs once somebody calls run(), or a call blocks or
+   * ends.
+   */
   spawn(kernel: Kernel, name: string, fn: (task: task_struct) => unknown): task_struct {
     return this.sched.spawn(kernel.new_task(name), fn);
   }
@@ -93,8 +96,8 @@ export class Machine {
   }
 
   /**
-   * Runs `fn` as a task of its own made for this one call: for tests, and for boot code that may sleep.
-   * A plain result of an idle machine comes back plainly.
+   * Runs `fn` as a task of its own made for this one call: for tests, and for boot code that may
+   * sleep. A plain result of an idle machine comes back plainly.
    */
   in_task<T>(kernel: Kernel, name: string, fn: (task: task_struct) => Sometime<T>): Sometime<T> {
     const t = this.new_thread(kernel, name);
@@ -116,9 +119,9 @@ export class Machine {
   }
 
   /**
-   * Runs until nothing can go on; virtual time advances when every task waits and one waits for time.
-   * Rejects with the first error that no caller got, with a Deadlock, or with a Hang if tasks sleep
-   * that nobody can wake.
+   * Runs until nothing can go on; virtual time advances when every task waits and one waits for
+   * time. Rejects with the first error that no caller got, with a Deadlock, or with a Hang if tasks
+   * sleep that nobody can wake.
    */
   run(): Promise<RunResult> {
     return this.sched.run();

@@ -1,7 +1,7 @@
 /**
- * kernel/notifier.ts - chains of callbacks. Linux: kernel/notifier.c.
- * Higher priority first; equal priorities in order of registration. One class stands for the raw and the
- * blocking chain: a callback that sleeps makes the call return a promise.
+ * kernel/notifier.ts - chains of callbacks. Linux: kernel/notifier.c. Higher priority first; equal
+ * priorities in order of registration. One class stands for the raw and the blocking chain: a
+ * callback that sleeps makes the call return a promise.
  */
 import { BUG } from "./assert.ts";
 import { EEXIST } from "./include/errno.ts";

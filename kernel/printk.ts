@@ -1,8 +1,8 @@
 /**
  * kernel/printk.ts - the kernel log. Linux: kernel/printk/printk.c, kernel/panic.c (WARN).
  *
- * A ring of entries, oldest dropped first. A warning is an entry at level 4 and sets TAINT_WARN, which
- * tests look at: a run that splats is not a clean run.
+ * A ring of entries, oldest dropped first. A warning is an entry at level 4 and sets TAINT_WARN,
+ * which tests look at: a run that splats is not a clean run.
  */
 export const KERN_EMERG = 0;
 export const KERN_ALERT = 1;

@@ -1,8 +1,9 @@
 /**
  * kernel/random.ts - the only source of randomness: xoshiro128** seeded by the Machine.
  *
- * Same seed, same numbers. Each part that draws on its own takes a fork by name, so that one more draw
- * in one place does not shift the numbers of another. Algorithms: Blackman and Vigna (public domain).
+ * Same seed, same numbers. Each part that draws on its own takes a fork by name, so that one more
+ * draw in one place does not shift the numbers of another. Algorithms: Blackman and Vigna (public
+ * domain).
  */
 function rotl(x: number, k: number): number {
   return ((x << k) | (x >>> (32 - k))) >>> 0;

@@ -1,8 +1,8 @@
 /**
  * kernel/release.ts - what differs between kernel releases, in one table.
  *
- * Code asks `since(kernel, "6.2")` or, better, `behaves(kernel, "dax_refcount_from_1")`, whose row says
- * what it is and from when on. The recorded kernel, and the default, is 6.1.
+ * Code asks `since(kernel, "6.2")` or, better, `behaves(kernel, "dax_refcount_from_1")`, whose row
+ * says what it is and from when on. The recorded kernel, and the default, is 6.1.
  */
 export type kernel_release =
   | "5.15"

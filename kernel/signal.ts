@@ -2,9 +2,9 @@
  * kernel/signal.ts - signals: what a fault or another process tells a task. Linux: kernel/signal.c,
  * include/uapi/asm-generic/siginfo.h.
  *
- * A synchronous signal (a bad access) is thrown where it happens as a `siginfo` and reaches the user as the
- * rejection of the call. An asynchronous one (kill, memory failure) is queued on the process and ends
- * sleeps that allow it.
+ * A synchronous signal (a bad access) is thrown where it happens as a `siginfo` and reaches the
+ * user as the rejection of the call. An asynchronous one (kill, memory failure) is queued on the
+ * process and ends sleeps that allow it.
  */
 import { ERESTARTSYS } from "./include/errno.ts";
 import { TASK_BLOCKED, WAIT_INTERRUPTIBLE, WAIT_KILLABLE, type task_struct } from "./sched/task.ts";
@@ -134,7 +134,10 @@ export function is_fatal(s: signal_struct, signo: number): boolean {
   return !s.handled.has(signo) && !s.ignored.has(signo);
 }
 
-/** Queues an asynchronous signal for the process of `t` and ends the sleeps of `threads` that allow it. */
+/**
+ * Queues an asynchronous signal for the process of `t` and ends the sleeps of `threads` that allow
+ * it.
+ */
 export function send_signal(
   t: task_struct,
   info: siginfo,

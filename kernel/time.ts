@@ -1,9 +1,9 @@
 /**
  * kernel/time.ts - virtual time. Linux: kernel/time/{timekeeping,hrtimer}.c.
  *
- * Nanoseconds since boot as a number (2^53 ns are 104 days). The wall clock is boot time, 2024-01-01
- * 00:00:00 UTC unless the Machine says otherwise, plus that. Nothing here reads a real clock: time moves
- * only through Sched (every task waits and one waits for time) or `advance()`.
+ * Nanoseconds since boot as a number (2^53 ns are 104 days). The wall clock is boot time,
+ * 2024-01-01 00:00:00 UTC unless the Machine says otherwise, plus that. Nothing here reads a real
+ * clock: time moves only through Sched (every task waits and one waits for time) or `advance()`.
  */
 import type { timespec64 } from "./include/fs.ts";
 

@@ -7,7 +7,9 @@
  */
 import type { Kernel } from "./kernel.ts";
 
-/** Field kinds: all numbers but "str" and "value" (an object for observers; printed with String()). */
+/**
+ * Field kinds: all numbers but "str" and "value" (an object for observers; printed with String()).
+ */
 export type field_kind = "dec" | "hex" | "str" | "bool" | "value";
 type field_value<K extends field_kind> = K extends "str"
   ? string
@@ -133,7 +135,10 @@ export class TraceRegistry {
     }
   }
 
-  /** Calls `fn` for every event, or for those whose name or system is in `only`. Returns unsubscribe. */
+  /**
+   * Calls `fn` for every event, or for those whose name or system is in `only`. Returns
+   * unsubscribe.
+   */
   subscribe(fn: trace_listener, only: Iterable<string> | null = null): () => void {
     const l = { fn, only: only === null ? null : new Set(only) };
     this.listeners.push(l);

@@ -1,6 +1,6 @@
 /**
- * kernel/include/slots.ts - what lower layers call upwards: ops tables owned by the kernel and mm, installed at boot
- * on the Kernel object by the layer that implements them.
+ * kernel/include/slots.ts - what lower layers call upwards: ops tables owned by the kernel and mm,
+ * installed at boot on the Kernel object by the layer that implements them.
  */
 import type { MaybeWait } from "./locks.ts";
 import type { task_struct } from "../sched/task.ts";

@@ -1,9 +1,10 @@
 /**
- * kernel/include/trace_fs_dax.ts - the tracepoints of filesystem DAX, as the recorded kernel (6.1) has them.
+ * kernel/include/trace_fs_dax.ts - the tracepoints of filesystem DAX, as the recorded kernel (6.1)
+ * has them.
  * Linux: include/trace/events/fs_dax.h. Emitted by fs/dax.ts.
  *
- * Numbers only, so an event can be kept: dev as in st_dev, entries as the XArray value, pages as frame
- * numbers. `result` is a vm_fault_t mask, 0 in events at the start of a fault.
+ * Numbers only, so an event can be kept: dev as in st_dev, entries as the XArray value, pages as
+ * frame numbers. `result` is a vm_fault_t mask, 0 in events at the start of a fault.
  */
 import { define_trace, hex, print_flags } from "../trace.ts";
 import * as mm from "./mm_types.ts";

@@ -1,6 +1,6 @@
 /**
- * kernel/lib/refcount.ts - counted references that complain. Linux: lib/refcount.c, lib/percpu-refcount.c.
- * Linux saturates and warns on misuse; here misuse is a KernelBug at once.
+ * kernel/lib/refcount.ts - counted references that complain. Linux: lib/refcount.c,
+ * lib/percpu-refcount.c. Linux saturates and warns on misuse; here misuse is a KernelBug at once.
  */
 import { assert } from "../assert.ts";
 
@@ -32,8 +32,8 @@ export class refcount {
 }
 
 /**
- * percpu_ref: references that can be cut off. Until kill() the initial reference keeps it alive; `release` runs
- * when the last one goes.
+ * percpu_ref: references that can be cut off. Until kill() the initial reference keeps it alive;
+ * `release` runs when the last one goes.
  */
 export class percpu_ref {
   private refs = 1;

@@ -1,9 +1,10 @@
 /**
- * kernel/locking/bit_lock.ts - locks that are a bit in a word: page lock, buffer lock. Linux: kernel/sched/wait_bit.c,
- * mm/filemap.c (folio_lock). Lockdep does not see these in Linux; the wait-for graph does here.
+ * kernel/locking/bit_lock.ts - locks that are a bit in a word: page lock, buffer lock. Linux:
+ * kernel/sched/wait_bit.c, mm/filemap.c (folio_lock). Lockdep does not see these in Linux; the
+ * wait-for graph does here.
  *
- * The owner is known. Unlike a mutex, another task may unlock (the end of an IO), and the lock may be taken
- * on behalf of nobody who could be named.
+ * The owner is known. Unlike a mutex, another task may unlock (the end of an IO), and the lock may
+ * be taken on behalf of nobody who could be named.
  */
 import { BUG } from "../assert.ts";
 import type { bit_lock as bit_lock_t, MaybeWait } from "../include/locks.ts";
@@ -105,8 +106,8 @@ export class bit_lock extends lock_base implements bit_lock_t {
   }
 
   /**
-   * Sleeps until the bit was clear, without taking it (wait_on_page_locked). As in Linux it may be set again
-   * by the time the sleeper runs: who cares looks again.
+   * Sleeps until the bit was clear, without taking it (wait_on_page_locked). As in Linux it may be
+   * set again by the time the sleeper runs: who cares looks again.
    */
   wait_unlocked(): MaybeWait {
     if (!this.locked) return undefined;

@@ -1,4 +1,7 @@
-/** kernel/locking/describe.ts - a deadlock or hang told so that a kernel developer sees at once what happened. */
+/**
+ * kernel/locking/describe.ts - a deadlock or hang told so that a kernel developer sees at once what
+ * happened.
+ */
 import type { deadlock_report, lock_use, task_report } from "./report.ts";
 
 const COUNT = Object.freeze(["no", "one", "two", "three", "four", "five", "six"]);

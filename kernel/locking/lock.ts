@@ -1,5 +1,6 @@
 /**
- * kernel/locking/lock.ts - what all locks have in common: a class, a name, an instance label, a Machine.
+ * kernel/locking/lock.ts - what all locks have in common: a class, a name, an instance label, a
+ * Machine.
  * Linux: struct lockdep_map, include/linux/lockdep_types.h.
  */
 import { BUG } from "../assert.ts";
@@ -17,8 +18,8 @@ export function lock_class(name: string): lock_class_key {
 }
 
 /**
- * Plugged into machine.dep by lockdep: told of every lock operation. `acquire` comes before the wait, as
- * an attempt already says which order the task uses; for a trylock only when it succeeded.
+ * Plugged into machine.dep by lockdep: told of every lock operation. `acquire` comes before the
+ * wait, as an attempt already says which order the task uses; for a trylock only when it succeeded.
  */
 export interface LockObserver {
   acquire(
@@ -64,7 +65,10 @@ export abstract class lock_base implements waitable {
     return label === "" ? this.lock_name : `${this.lock_name} of ${label}`;
   }
 
-  /** Takes the lock for `task`, or puts the task on the queue and returns false. Locks that sleep only. */
+  /**
+   * Takes the lock for `task`, or puts the task on the queue and returns false. Locks that sleep
+   * only.
+   */
   attempt(task: task_struct, _mode: number, _subclass: number, _site: string | null): boolean {
     return BUG(`${this.lock_name} cannot be attempted by ${task}`);
   }
@@ -82,7 +86,9 @@ export function dequeue(queue: task_struct[] | null, task: task_struct): void {
   if (i >= 0) queue!.splice(i, 1);
 }
 
-/** Holders of a lock found by looking through what each task holds: for reports and blocked readers. */
+/**
+ * Holders of a lock found by looking through what each task holds: for reports and blocked readers.
+ */
 export function scan_holders(sched: Sched, lock: lock_base, out: task_struct[]): void {
   scan_task(sched.swapper, lock, out);
   for (const t of sched.tasks) scan_task(t, lock, out);

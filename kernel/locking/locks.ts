@@ -1,4 +1,7 @@
-/** kernel/locking/locks.ts - every lock class in one import. Reading order of the folder: lock.ts, mutex.ts, rwsem.ts, waitgraph.ts, report.ts. */
+/**
+ * kernel/locking/locks.ts - every lock class in one import. Reading order of the folder: lock.ts,
+ * mutex.ts, rwsem.ts, waitgraph.ts, report.ts.
+ */
 export { bit_lock } from "./bit_lock.ts";
 export { lock_base, lock_class, type lock_label, type LockObserver } from "./lock.ts";
 export { mutex } from "./mutex.ts";

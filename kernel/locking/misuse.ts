@@ -1,4 +1,7 @@
-/** kernel/locking/misuse.ts - texts for locks used wrongly. All are bugs of the caller, never of the user. */
+/**
+ * kernel/locking/misuse.ts - texts for locks used wrongly. All are bugs of the caller, never of the
+ * user.
+ */
 import { BUG } from "../assert.ts";
 import type { Baton } from "../sched/baton.ts";
 import { TASK_BLOCKED, TASK_RUNNABLE, type task_struct, type waitable } from "../sched/task.ts";
@@ -33,10 +36,8 @@ export function check_return(sched: Baton, t: task_struct, what: string): void {
   if (sched.current !== t) {
     const asleep = t.state === TASK_BLOCKED || t.state === TASK_RUNNABLE;
     const on = t.waiting_on === null ? "" : ` on ${t.waiting_on.lock_name}`;
-    BUG(
-      `${t} ${what} without the baton${asleep ? ` while one of its waits${on} was not over` : ""}: ` +
-        "a promise of a lock or wait was not awaited",
-    );
+    const pending = asleep ? ` while one of its waits${on} was not over` : "";
+    BUG(`${t} ${what} without the baton${pending}: a promise of a lock or wait was not awaited`);
   }
   if (t.held_depth > 0) {
     const locks = held_text(t).join(", ");
@@ -51,7 +52,10 @@ export function check_return(sched: Baton, t: task_struct, what: string): void {
   }
 }
 
-/** A call that a scenario thread made on its own object ended with more or fewer locks than it began. */
+/**
+ * A call that a scenario thread made on its own object ended with more or fewer locks than it
+ * began.
+ */
 export function check_nested_return(t: task_struct, before: number): never {
   if (t.held_depth < before) BUG(`${t} returned from its call without locks it held before`);
   const locks = held_text(t).slice(before).join(", ");

@@ -1,7 +1,7 @@
 /**
  * kernel/locking/mutex.ts - sleeping lock with one owner. Linux: kernel/locking/mutex.c.
- * Differs: unlock hands the lock to the longest waiter at once (Linux lets a running task take it first
- * unless the waiter has been passed over): fair, and the wait-for graph is exact.
+ * Differs: unlock hands the lock to the longest waiter at once (Linux lets a running task take it
+ * first unless the waiter has been passed over): fair, and the wait-for graph is exact.
  */
 import type { MaybeWait, lock_class_key, mutex as mutex_t } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";

@@ -1,9 +1,10 @@
 /**
  * kernel/locking/rcu.ts - read-copy-update under the baton. Linux: kernel/rcu/.
  *
- * A read section may not sleep, so at every switch of tasks no reader is inside: each switch is a grace
- * period. What is left of RCU is what can be got wrong: sleeping inside, unbalanced sections, waiting for
- * readers from within a section. call_rcu() callbacks run at the next switch or when nobody runs.
+ * A read section may not sleep, so at every switch of tasks no reader is inside: each switch is a
+ * grace period. What is left of RCU is what can be got wrong: sleeping inside, unbalanced sections,
+ * waiting for readers from within a section. call_rcu() callbacks run at the next switch or when
+ * nobody runs.
  */
 import { BUG } from "../assert.ts";
 import type { MaybeWait } from "../include/locks.ts";

@@ -1,9 +1,9 @@
 /**
  * kernel/locking/report.ts - deadlocks and hangs as data. Text: describe_deadlock() in describe.ts.
  *
- * A report holds plain values only (names, numbers, texts), so it can be kept after the Machine is gone,
- * compared between two runs and written as JSON. Locks have their kernel names and the label of the
- * instance, never an object id.
+ * A report holds plain values only (names, numbers, texts), so it can be kept after the Machine is
+ * gone, compared between two runs and written as JSON. Locks have their kernel names and the label
+ * of the instance, never an object id.
  */
 import type { Sched } from "../sched/sched.ts";
 import {
@@ -47,7 +47,10 @@ export interface deadlock_report {
   kind: "deadlock" | "hang";
   /** Nanoseconds since boot. */
   time_ns: number;
-  /** Pids in order: each waits for the next, the last for the first. Empty for a hang without a cycle. */
+  /**
+   * Pids in order: each waits for the next, the last for the first. Empty for a hang without a
+   * cycle.
+   */
   cycle: number[];
   /** Those of the cycle first, then whoever waits for them or waits for ever. */
   tasks: task_report[];
@@ -174,7 +177,9 @@ export function deadlock_error(sched: Sched, cycle: readonly task_struct[]): Dea
   });
 }
 
-/** `hung`: the tasks whose sleep nobody will end. Idle holders of what they wait for are shown too. */
+/**
+ * `hung`: the tasks whose sleep nobody will end. Idle holders of what they wait for are shown too.
+ */
 export function hang_error(sched: Sched, hung: readonly task_struct[]): Hang {
   const shown = new Set(hung);
   for (const t of hung) for (const b of blockers_of(t)) shown.add(b);

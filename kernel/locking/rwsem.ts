@@ -1,13 +1,13 @@
 /**
  * kernel/locking/rwsem.ts - reader-writer semaphore. Linux: kernel/locking/rwsem.c.
  *
- * Fair: a waiting writer blocks later readers, so reading twice with a writer queued in between is a
- * deadlock, as in Linux. On release the first waiter decides: a writer gets the lock alone; a reader gets
- * it together with every reader in the queue, also those behind a writer. Differs: the lock is handed over
- * by whoever releases it, so nobody can take it between release and wake-up.
+ * Fair: a waiting writer blocks later readers, so reading twice with a writer queued in between is
+ * a deadlock, as in Linux. On release the first waiter decides: a writer gets the lock alone; a
+ * reader gets it together with every reader in the queue, also those behind a writer. Differs: the
+ * lock is handed over by whoever releases it, so nobody can take it between release and wake-up.
  *
- * Only a count of readers is kept; who they are is found, when a report or a wait-for edge needs it, in the
- * tasks' stacks of held locks.
+ * Only a count of readers is kept; who they are is found, when a report or a wait-for edge needs
+ * it, in the tasks' stacks of held locks.
  */
 import { assert } from "../assert.ts";
 import type { MaybeWait, rw_semaphore as rw_semaphore_t } from "../include/locks.ts";
@@ -129,7 +129,9 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
     if (this.waiters !== null) this.hand_over();
   }
 
-  /** Takes a read hold from `holder`: the reader that began is not the one that ends (direct IO). */
+  /**
+   * Takes a read hold from `holder`: the reader that began is not the one that ends (direct IO).
+   */
   up_read_non_owner(holder: task_struct): void {
     if (this.count <= 0 || !pop_held(holder, this, LOCK_READ)) {
       not_held(this, "up_read_non_owner", holder);
@@ -229,9 +231,9 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
 }
 
 /**
- * percpu_rw_semaphore: freeze levels. Linux: kernel/locking/percpu-rwsem.c. Same rules as an rwsem here (its cheap
- * readers are a matter of processors), plus a writer that outlives its task: a frozen filesystem stays
- * frozen when the call that froze it returns.
+ * percpu_rw_semaphore: freeze levels. Linux: kernel/locking/percpu-rwsem.c. Same rules as an rwsem
+ * here (its cheap readers are a matter of processors), plus a writer that outlives its task: a
+ * frozen filesystem stays frozen when the call that froze it returns.
  */
 export class percpu_rwsem extends rw_semaphore {
   /** percpu_rwsem_release(): the writer returns to user mode and the lock stays taken. */

@@ -1,4 +1,7 @@
-/** kernel/locking/semaphore.ts - counting semaphore; nobody owns it, so its waits have no edge in the wait-for graph. Linux: kernel/locking/semaphore.c. */
+/**
+ * kernel/locking/semaphore.ts - counting semaphore; nobody owns it, so its waits have no edge in
+ * the wait-for graph. Linux: kernel/locking/semaphore.c.
+ */
 import type { lock_class_key, MaybeWait } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";
 import { WAIT_EVENT, WAIT_KILLABLE, type task_struct } from "../sched/task.ts";

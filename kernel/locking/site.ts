@@ -1,8 +1,9 @@
 /**
- * kernel/locking/site.ts - where in the source a lock was taken, when a run is repeated for its report.
+ * kernel/locking/site.ts - where in the source a lock was taken, when a run is repeated for its
+ * report.
  *
- * A captured stack costs 5-20 us, so this runs only with machine.stacks. Frames of the lock and scheduler
- * code itself and of the runtime say nothing and are left out.
+ * A captured stack costs 5-20 us, so this runs only with machine.stacks. Frames of the lock and
+ * scheduler code itself and of the runtime say nothing and are left out.
  */
 const OWN_FRAME =
   /kernel[\\/](locking|sched)[\\/]|node:|node_modules|<anonymous>|Promise\.|new Promise/;

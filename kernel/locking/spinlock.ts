@@ -1,9 +1,11 @@
 /**
- * kernel/locking/spinlock.ts - spinlocks and rwlocks. Linux: kernel/locking/spinlock.c, include/linux/spinlock.h.
+ * kernel/locking/spinlock.ts - spinlocks and rwlocks. Linux: kernel/locking/spinlock.c,
+ * include/linux/spinlock.h.
  *
- * They never yield and are never contended: one task runs at a time, and none gives up the baton while it
- * holds one. A spinlock found held is therefore a bug: either the same task takes it twice, or its holder
- * slept. What they do is record and check; `task.atomic` > 0 makes every sleep a bug.
+ * They never yield and are never contended: one task runs at a time, and none gives up the baton
+ * while it holds one. A spinlock found held is therefore a bug: either the same task takes it
+ * twice, or its holder slept. What they do is record and check; `task.atomic` > 0 makes every sleep
+ * a bug.
  */
 import { BUG } from "../assert.ts";
 import type { spinlock_t } from "../include/locks.ts";

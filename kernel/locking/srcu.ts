@@ -1,10 +1,11 @@
 /**
- * kernel/locking/srcu.ts - RCU whose readers may sleep: dax_read_lock() and friends. Linux: kernel/rcu/srcutree.c.
+ * kernel/locking/srcu.ts - RCU whose readers may sleep: dax_read_lock() and friends. Linux:
+ * kernel/rcu/srcutree.c.
  *
- * Readers count on one of two sides. synchronize() turns new readers to the other side and waits until the
- * old side is empty, so it waits for readers that were inside, not for those that come later. Readers are
- * on their task's stack of held locks (the side as subclass): a synchronize() that waits for a reader that
- * waits for it is found.
+ * Readers count on one of two sides. synchronize() turns new readers to the other side and waits
+ * until the old side is empty, so it waits for readers that were inside, not for those that come
+ * later. Readers are on their task's stack of held locks (the side as subclass): a synchronize()
+ * that waits for a reader that waits for it is found.
  */
 import type { MaybeWait, srcu_struct } from "../include/locks.ts";
 import { LOCK_READ_RECURSIVE, push_held, WAIT_EVENT, type task_struct } from "../sched/task.ts";

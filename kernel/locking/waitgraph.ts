@@ -2,16 +2,16 @@
  * kernel/locking/waitgraph.ts - who waits for whom, and the cycle that says nobody will go on.
  * Linux has no counterpart: lockdep judges classes, this judges what has happened.
  *
- * Edges are not stored. Each sleeping task knows what it waits for (task.waiting_on), each such object who
- * must act first (blockers()). Only a task that falls asleep gets an outgoing edge, so every cycle closes
- * at some block() and is found there. A wait for time is no edge.
+ * Edges are not stored. Each sleeping task knows what it waits for (task.waiting_on), each such
+ * object who must act first (blockers()). Only a task that falls asleep gets an outgoing edge, so
+ * every cycle closes at some block() and is found there. A wait for time is no edge.
  */
 import { TASK_BLOCKED, WAIT_TIMED, type task_struct } from "../sched/task.ts";
 
 /**
- * A cycle through `start`, which is about to sleep: [start, whom it waits for, ...], each waiting for the
- * next and the last for `start`. Null if there is none. Every blocker of a task must act, so any cycle is
- * final.
+ * A cycle through `start`, which is about to sleep: [start, whom it waits for, ...], each waiting
+ * for the next and the last for `start`. Null if there is none. Every blocker of a task must act,
+ * so any cycle is final.
  */
 export function find_cycle(start: task_struct): task_struct[] | null {
   if ((start.wait_flags & WAIT_TIMED) !== 0) return null;

@@ -1,13 +1,14 @@
 /**
- * kernel/sched/baton.ts - sleeping, waking, and who goes on. Linux: __schedule(), try_to_wake_up() in
- * kernel/sched/core.c.
+ * kernel/sched/baton.ts - sleeping, waking, and who goes on. Linux: __schedule(), try_to_wake_up()
+ * in kernel/sched/core.c.
  *
- * To sleep is to return a promise whose resolver is kept here; the sleeper itself picks who goes on and
- * resolves that one's promise (direct hand-off, no loop in between).
+ * To sleep is to return a promise whose resolver is kept here; the sleeper itself picks who goes on
+ * and resolves that one's promise (direct hand-off, no loop in between).
  *
- * Reading order: block() -> fall_asleep() -> pass_baton() -> give(); wake(); choose() for scheduling points.
- * Invariants: exactly one task is TASK_RUNNING, and it is `current`, or none and `current` is the swapper.
- * Every TASK_RUNNABLE task is in `runnable` exactly once.
+ * Reading order: block() -> fall_asleep() -> pass_baton() -> give(); wake(); choose() for
+ * scheduling points.
+ * Invariants: exactly one task is TASK_RUNNING, and it is `current`, or none and `current` is the
+ * swapper. Every TASK_RUNNABLE task is in `runnable` exactly once.
  */
 import { BUG } from "../assert.ts";
 import { init_cred } from "../cred.ts";
@@ -131,7 +132,9 @@ export abstract class Baton {
     this.pass_baton();
   }
 
-  /** Makes a sleeping task runnable. The waker has taken it off its queue. False: it did not sleep. */
+  /**
+   * Makes a sleeping task runnable. The waker has taken it off its queue. False: it did not sleep.
+   */
   wake(t: task_struct, error: unknown = null): boolean {
     if (t.state !== TASK_BLOCKED) return false;
     t.state = TASK_RUNNABLE;
@@ -164,8 +167,8 @@ export abstract class Baton {
   }
 
   /**
-   * A scheduling point on the way to taking `lock`: if the baton goes to another, one sleep serves for
-   * both; the lock is attempted when the baton comes back. Undefined: go on and take it.
+   * A scheduling point on the way to taking `lock`: if the baton goes to another, one sleep serves
+   * for both; the lock is attempted when the baton comes back. Undefined: go on and take it.
    */
   point_for(lock: lock_base, mode: number, flags: number, sub: number): MaybeWait {
     const t = this.current;

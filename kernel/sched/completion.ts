@@ -1,4 +1,6 @@
-/** kernel/sched/completion.ts - "it is done" for one or for all. Linux: kernel/sched/completion.c. */
+/**
+ * kernel/sched/completion.ts - "it is done" for one or for all. Linux: kernel/sched/completion.c.
+ */
 import type { completion as completion_t, MaybeWait, wait_opts } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";
 import { wait_queue_head } from "./wait.ts";

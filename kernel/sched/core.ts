@@ -1,6 +1,8 @@
 /**
- * kernel/sched/core.ts - scheduling as kernel code calls it: points, timeouts, kernel threads, preemption.
- * Linux: kernel/sched/core.c, kernel/kthread.c, kernel/time/sleep_timeout.c. The mechanism is in sched.ts.
+ * kernel/sched/core.ts - scheduling as kernel code calls it: points, timeouts, kernel threads,
+ * preemption.
+ * Linux: kernel/sched/core.c, kernel/kthread.c, kernel/time/sleep_timeout.c. The mechanism is in
+ * sched.ts.
  */
 import { assert, BUG } from "../assert.ts";
 import type { MaybeWait } from "../include/locks.ts";
@@ -90,7 +92,9 @@ export interface timeout_opts {
   deferrable?: boolean;
 }
 
-/** Sleeps for `ns` nanoseconds of virtual time. Resolves to what was left when a signal came, or 0. */
+/**
+ * Sleeps for `ns` nanoseconds of virtual time. Resolves to what was left when a signal came, or 0.
+ */
 export async function schedule_timeout(
   k: has_sched,
   ns: number,
@@ -114,7 +118,9 @@ export async function msleep(k: has_sched, ms: number): Promise<void> {
   await schedule_timeout(k, ms * NSEC_PER_MSEC);
 }
 
-/** Waits until `t` has ended; its value, or throws its error (which run() then no longer reports). */
+/**
+ * Waits until `t` has ended; its value, or throws its error (which run() then no longer reports).
+ */
 export async function join(t: task_struct): Promise<unknown> {
   t.join_seen = true;
   const machine = t.kernel.machine;

@@ -1,14 +1,15 @@
 /**
- * kernel/sched/sched.ts - the baton and the world outside: calls, time, and what it means that nothing can
- * go on. Linux: kernel/sched/core.c, kernel/entry/common.c (the way in and out), kernel/hung_task.c.
- * Differs: no preemption and one processor; a task runs until it sleeps, ends, or a scheduling point
- * gives the baton to another.
+ * kernel/sched/sched.ts - the baton and the world outside: calls, time, and what it means that
+ * nothing can go on. Linux: kernel/sched/core.c, kernel/entry/common.c (the way in and out),
+ * kernel/hung_task.c.
+ * Differs: no preemption and one processor; a task runs until it sleeps, ends, or a scheduling
+ * point gives the baton to another.
  *
- * A task is an async function. Between calls from outside nobody runs and `current` is the swapper, which
- * may take free locks but cannot sleep.
+ * A task is an async function. Between calls from outside nobody runs and `current` is the swapper,
+ * which may take free locks but cannot sleep.
  *
- * Reading order: baton.ts first; then enter()/leave() and call() for calls from outside; go_idle() for time and
- * quiescence.
+ * Reading order: baton.ts first; then enter()/leave() and call() for calls from outside; go_idle()
+ * for time and quiescence.
  */
 import { BUG } from "../assert.ts";
 import { is_errno } from "../include/errno.ts";
@@ -145,8 +146,8 @@ export class Sched extends Baton {
   }
 
   /**
-   * The call threw `error`; the caller throws on. Throws itself if an answer (an Errno, a signal) left a
-   * lock behind; after a bug of ours locks may well be left, and the bug is what counts.
+   * The call threw `error`; the caller throws on. Throws itself if an answer (an Errno, a signal)
+   * left a lock behind; after a bug of ours locks may well be left, and the bug is what counts.
    */
   leave_failed(t: task_struct, how: number, error: unknown = null): void {
     const nested = how === ENTER_NESTED;
@@ -232,8 +233,8 @@ export class Sched extends Baton {
   }
 
   /**
-   * Runs `fn` on thread `t`: at once if the machine is idle (then a plain result comes back plainly),
-   * else when the baton gets to it. Throws ThreadBusy if `t` is in a call.
+   * Runs `fn` on thread `t`: at once if the machine is idle (then a plain result comes back
+   * plainly), else when the baton gets to it. Throws ThreadBusy if `t` is in a call.
    */
   call<T>(t: task_struct, fn: (task: task_struct) => Sometime<T>): Sometime<T> {
     const how = this.enter(t);
@@ -260,8 +261,8 @@ export class Sched extends Baton {
   }
 
   /**
-   * Did the running task itself give this call? While run() is awaited the script outside is not running, so
-   * a call can only come from a scenario thread that uses another process's object.
+   * Did the running task itself give this call? While run() is awaited the script outside is not
+   * running, so a call can only come from a scenario thread that uses another process's object.
    */
   private is_caller(t: task_struct): boolean {
     if (this.run_resolve === null || t === this.swapper || t.body === null) return false;
@@ -440,8 +441,8 @@ export class Sched extends Baton {
   }
 
   /**
-   * For the event loop's hook: text about a task that holds the baton while nothing moves, which means
-   * that it awaits something the Machine knows nothing of; null if nobody runs.
+   * For the event loop's hook: text about a task that holds the baton while nothing moves, which
+   * means that it awaits something the Machine knows nothing of; null if nobody runs.
    */
   foreign(): string | null {
     const t = this.current;

@@ -1,9 +1,10 @@
 /**
- * kernel/sched/strategy.ts - who gets the baton. The interface, the default, and a seeded random one.
+ * kernel/sched/strategy.ts - who gets the baton. The interface, the default, and a seeded random
+ * one.
  *
- * Strategies that explore (PCT, exhaustive, replay) are in tools/explore/ and implement the same three
- * calls. All choices of a run, of tasks and of data, go through them, so a run is replayed by replaying
- * the answers.
+ * Strategies that explore (PCT, exhaustive, replay) are in tools/explore/ and implement the same
+ * three calls. All choices of a run, of tasks and of data, go through them, so a run is replayed by
+ * replaying the answers.
  */
 import type { Random } from "../random.ts";
 import type { task_struct } from "./task.ts";
@@ -12,9 +13,9 @@ export interface Scheduler {
   /** A run starts. */
   new_execution(): void;
   /**
-   * One of `runnable` (not empty, in the order in which tasks became runnable; the running task, if it can
-   * go on, stands last). `current`: the task that runs now, null if it just blocked or ended.
-   * `yielding`: current asked to let others go first.
+   * One of `runnable` (not empty, in the order in which tasks became runnable; the running task, if
+   * it can go on, stands last). `current`: the task that runs now, null if it just blocked or
+   * ended. `yielding`: current asked to let others go first.
    */
   next_task(
     runnable: readonly task_struct[],
@@ -26,8 +27,8 @@ export interface Scheduler {
 }
 
 /**
- * Default: the running task goes on as long as it can, then the one that waits longest. Sched knows this
- * object and does not even ask it.
+ * Default: the running task goes on as long as it can, then the one that waits longest. Sched knows
+ * this object and does not even ask it.
  */
 export const run_on: Scheduler = Object.freeze({
   new_execution(): void {},

@@ -1,9 +1,9 @@
 /**
  * kernel/sched/task.ts - a thread of control. Linux: struct task_struct, include/linux/sched.h.
  *
- * Two kinds share the type: a thread that lives between calls given from outside (a process's thread) and
- * a task with a body (kernel thread, scenario thread). Fields without a note are touched by the task itself
- * or by Sched only; exactly one task runs, so no lock is needed.
+ * Two kinds share the type: a thread that lives between calls given from outside (a process's
+ * thread) and a task with a body (kernel thread, scenario thread). Fields without a note are
+ * touched by the task itself or by Sched only; exactly one task runs, so no lock is needed.
  */
 import type { cred } from "../include/cred.ts";
 import type { mm_struct } from "../include/mm_types.ts";

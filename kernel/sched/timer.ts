@@ -1,8 +1,9 @@
 /**
  * kernel/sched/timer.ts - what is due when. Linux: kernel/time/timer.c.
  *
- * A binary heap by time, then by order of arming. A deferrable timer (background work: periodic writeback)
- * fires when time passes for another reason and never makes time pass, else no run would ever end.
+ * A binary heap by time, then by order of arming. A deferrable timer (background work: periodic
+ * writeback) fires when time passes for another reason and never makes time pass, else no run would
+ * ever end.
  */
 export interface timer {
   /** Nanoseconds since boot. */
@@ -37,7 +38,10 @@ export class timer_queue {
     if (!t.deferrable) this.driving--;
   }
 
-  /** When time should next stop: the first timer of either kind, if any makes time pass; else Infinity. */
+  /**
+   * When time should next stop: the first timer of either kind, if any makes time pass; else
+   * Infinity.
+   */
   next_stop(): number {
     if (this.driving === 0) return Infinity;
     for (;;) {

@@ -1,10 +1,11 @@
 /**
  * kernel/sched/wait.ts - wait queues. Linux: kernel/sched/wait.c, include/linux/wait.h.
  *
- * Order as in Linux: non-exclusive sleepers stand at the head, last come first woken, and all are woken;
- * exclusive ones stand at the tail in order of arrival and are woken `nr_exclusive` at a time. A woken
- * sleeper leaves the queue (autoremove) and looks at its condition again when it gets the baton. Waking an
- * exclusive sleeper that then does not act, nor wakes the next, loses the wake-up, as in Linux.
+ * Order as in Linux: non-exclusive sleepers stand at the head, last come first woken, and all are
+ * woken; exclusive ones stand at the tail in order of arrival and are woken `nr_exclusive` at a
+ * time. A woken sleeper leaves the queue (autoremove) and looks at its condition again when it gets
+ * the baton. Waking an exclusive sleeper that then does not act, nor wakes the next, loses the
+ * wake-up, as in Linux.
  */
 import { ERESTARTSYS } from "../include/errno.ts";
 import type { MaybeWait, wait_opts, wait_queue_head as wait_queue_t } from "../include/locks.ts";
@@ -13,7 +14,7 @@ import type { Machine } from "../machine.ts";
 import { signal_wakes } from "../signal.ts";
 import type { Sched } from "./sched.ts";
 import {
-  task_struct,
+  type task_struct,
   WAIT_EVENT,
   WAIT_IDLE,
   WAIT_INTERRUPTIBLE,
@@ -50,8 +51,8 @@ export function add_owners(owner: unknown, out: task_struct[]): void {
   if (owner === null || owner === undefined) return;
   if (Array.isArray(owner)) {
     for (const o of owner) add_owners(o, out);
-  } else if (owner instanceof task_struct) {
-    out.push(owner);
+  } else if ((owner as task_struct).held_depth !== undefined) {
+    out.push(owner as task_struct);
   } else if (typeof (owner as lock_base).holders === "function") {
     (owner as lock_base).holders(out);
   }

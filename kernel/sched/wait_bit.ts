@@ -1,12 +1,15 @@
 /**
- * kernel/sched/wait_bit.ts - waiting for a change of any object, without a queue of its own. Linux: kernel/sched/wait_bit.c.
- * Queues are made when somebody waits and dropped when nobody does.
+ * kernel/sched/wait_bit.ts - waiting for a change of any object, without a queue of its own. Linux:
+ * kernel/sched/wait_bit.c. Queues are made when somebody waits and dropped when nobody does.
  */
 import type { MaybeWait } from "../include/locks.ts";
 import type { has_sched } from "./core.ts";
 import { wait_queue_head, type wait_event_opts } from "./wait.ts";
 
-/** Sleeps until `cond()` holds; whoever changes `variable` calls wake_up_var(). `name` is for reports. */
+/**
+ * Sleeps until `cond()` holds; whoever changes `variable` calls wake_up_var(). `name` is for
+ * reports.
+ */
 export function wait_var_event(
   k: has_sched,
   variable: object,

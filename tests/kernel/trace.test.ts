@@ -51,8 +51,8 @@ t("events carry task and time and print as ftrace lines", () => {
   assert.is(e.pid, 1);
   assert.is(
     ftrace_line(e),
-    "              dd-1       [000] .....      1.234567: dax_pte_fault: dev 259:1 ino 0xc shared WRITE " +
-      "address 0x7f0000001000 pgoff 0x1 NOPAGE",
+    "              dd-1       [000] .....      1.234567: dax_pte_fault: " +
+      "dev 259:1 ino 0xc shared WRITE address 0x7f0000001000 pgoff 0x1 NOPAGE",
   );
 });
 

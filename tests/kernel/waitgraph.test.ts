@@ -288,7 +288,7 @@ t("a lock held by a thread that is idle between its calls is no deadlock", async
   const l = new mutex(w.m, lock_class("flock"));
   const p1 = w.m.new_thread(w.k, "p1");
   const p2 = w.m.new_thread(w.k, "p2");
-  // Held across calls on purpose: such objects have an owner but are not on the stack of held locks.
+  // Held across calls on purpose: such objects have an owner but are on no stack of held locks.
   const q = new_wait_queue(w.m, "flock");
   let taken = true;
   const pending = w.m.sched.call(p2, async () => {

@@ -1,7 +1,8 @@
 /**
- * tools/bench/sched.ts - what a call, a lock and a re-run of a small scenario cost. The scenario is the one of the
- * design: two tasks, ten times lock, scheduling point, unlock, from an empty Machine, a new seed each
- * time; the wait-for graph is on. Peers: fast-check's scheduler on as many steps, and bare generators.
+ * tools/bench/sched.ts - what a call, a lock and a re-run of a small scenario cost. The scenario is
+ * the one of the design: two tasks, ten times lock, scheduling point, unlock, from an empty
+ * Machine, a new seed each time; the wait-for graph is on. Peers: fast-check's scheduler on as many
+ * steps, and bare generators.
  */
 import type { Scheduler as fc_scheduler } from "fast-check";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
