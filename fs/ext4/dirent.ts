@@ -24,6 +24,8 @@ import {
   EXT4_INDEX_FL,
 } from "./ext4.ts";
 import {
+  BH_dir_verified,
+  BH_dx_verified,
   EXT4_I,
   EXT4_SB,
   ext4_error_inode,
@@ -197,13 +199,19 @@ function verify_dirblock(
   if (!ext4_has_metadata_csum(EXT4_SB(dir.i_sb).s_es)) return;
   const seed = EXT4_I(dir).i_csum_seed;
   // an empty leaf can look like an index node: only where one must be is its checksum looked at
-  if (index && type === INDEX && !ext4_dx_csum_verify(seed, bh.b_data)) {
-    ext4_error_inode(dir, fn, block, "Directory index failed checksum", EFSBADCRC);
-    throw EFSBADCRC;
+  if (index && type === INDEX && !(bh.b_state & BH_dx_verified)) {
+    if (!ext4_dx_csum_verify(seed, bh.b_data)) {
+      ext4_error_inode(dir, fn, block, "Directory index failed checksum", EFSBADCRC);
+      throw EFSBADCRC;
+    }
+    bh.b_state |= BH_dx_verified;
   }
-  if (!index && !ext4_dirblock_csum_verify(seed, bh.b_data)) {
-    ext4_error_inode(dir, fn, block, "Directory block failed checksum", EFSBADCRC);
-    throw EFSBADCRC;
+  if (!index && !(bh.b_state & BH_dir_verified)) {
+    if (!ext4_dirblock_csum_verify(seed, bh.b_data)) {
+      ext4_error_inode(dir, fn, block, "Directory block failed checksum", EFSBADCRC);
+      throw EFSBADCRC;
+    }
+    bh.b_state |= BH_dir_verified;
   }
 }
 

@@ -397,6 +397,15 @@ export function ext4_sb_bread(sb: super_block, block: number): Sometime<buffer_h
   return sb_bread(sb, block);
 }
 
+/**
+ * b_state of a metadata buffer whose contents were checked as what they were used for, since they were
+ * read. A block that is used for two purposes (damaged media) is checked for each. Linux: BH_Verified.
+ */
+export const BH_ext_verified = 1 << 24;
+export const BH_ind_verified = 1 << 26;
+export const BH_dir_verified = 1 << 27;
+export const BH_dx_verified = 1 << 28;
+
 // --- messages and errors ----------------------------------------------------------------------
 
 const comm = (sb: super_block): string => sb.kernel.current.comm;

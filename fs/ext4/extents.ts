@@ -15,6 +15,7 @@ import { ext4_inode_block_valid } from "./block_validity.ts";
 import { ext4_extent_block_csum_verify, ext4_has_metadata_csum } from "./csum.ts";
 import { EXT4_EXT_MAGIC, EXT4_MAX_EXTENT_DEPTH, EXT_INIT_MAX_LEN, EXT_MAX_BLOCKS } from "./ext4.ts";
 import {
+  BH_ext_verified,
   EXT4_EX_NOCACHE,
   EXT4_I,
   EXT4_MAP_MAPPED,
@@ -215,12 +216,14 @@ async function read_extent_tree_block(
 ): Promise<buffer_head> {
   const bh = await ext4_sb_bread(inode.i_sb, pblk);
   const v = view_of(bh.b_data);
+  if (bh.b_state & BH_ext_verified && eh_depth(v) === depth) return bh;
   try {
     ext4_ext_check(inode, v, bh.b_data, depth, pblk, lblk);
   } catch (e) {
     brelse(bh);
     throw e;
   }
+  bh.b_state |= BH_ext_verified;
   if (depth === 0 && !(flags & EXT4_EX_NOCACHE)) ext4_cache_extents(inode, v);
   return bh;
 }

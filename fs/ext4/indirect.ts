@@ -16,6 +16,7 @@ import {
   EXT4_TIND_BLOCK,
 } from "./ext4.ts";
 import {
+  BH_ind_verified,
   EXT4_I,
   EXT4_MAP_MAPPED,
   EXT4_SB,
@@ -71,6 +72,7 @@ export function ext4_ind_check_inode(inode: inode): void {
 /** Reads an indirect block and checks every number in it. */
 export async function ext4_ind_bread(inode: inode, block: number): Promise<buffer_head> {
   const bh = await ext4_sb_bread(inode.i_sb, block);
+  if (bh.b_state & BH_ind_verified) return bh;
   try {
     const max = inode.i_sb.s_blocksize / 4;
     ext4_check_blockref(inode, "ext4_get_branch", bh.b_data, 0, max);
@@ -78,6 +80,7 @@ export async function ext4_ind_bread(inode: inode, block: number): Promise<buffe
     brelse(bh);
     throw e;
   }
+  bh.b_state |= BH_ind_verified;
   return bh;
 }
 

@@ -27,6 +27,7 @@ import {
 } from "./dirent.ts";
 import { EXT4_NAME_LEN, EXT4_ROOT_INO } from "./ext4.ts";
 import {
+  BH_dir_verified,
   EXT4_I,
   EXT4_IGET_NORMAL,
   EXT4_SB,
@@ -89,12 +90,15 @@ async function search_block(
   try {
     if (
       ext4_has_metadata_csum(EXT4_SB(dir.i_sb).s_es) &&
-      !is_dx_internal_node(dir, lblk, b) &&
-      !ext4_dirblock_csum_verify(EXT4_I(dir).i_csum_seed, b)
+      !(bh.b_state & BH_dir_verified) &&
+      !is_dx_internal_node(dir, lblk, b)
     ) {
-      const text = `checksumming directory block ${lblk}`;
-      ext4_error_inode(dir, "ext4_find_entry", 0, text, EFSBADCRC);
-      throw EFSBADCRC;
+      if (!ext4_dirblock_csum_verify(EXT4_I(dir).i_csum_seed, b)) {
+        const text = `checksumming directory block ${lblk}`;
+        ext4_error_inode(dir, "ext4_find_entry", 0, text, EFSBADCRC);
+        throw EFSBADCRC;
+      }
+      bh.b_state |= BH_dir_verified;
     }
     const off = ext4_search_dir(dir, bh, b, 0, b.length, name, lblk * b.length);
     if (off >= 0) return { bh, off, lblk, inlined: false };

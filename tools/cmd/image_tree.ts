@@ -273,7 +273,12 @@ async function visit(w: walk, at: path, rel: string): Promise<string[]> {
   let names: string[] = [];
   try {
     if (openable) {
-      f = await vfs_open(at.mnt.mnt_sb.kernel, at, O_RDONLY | O_NOATIME, current_cred(at.mnt.mnt_sb.kernel));
+      f = await vfs_open(
+        at.mnt.mnt_sb.kernel,
+        at,
+        O_RDONLY | O_NOATIME,
+        current_cred(at.mnt.mnt_sb.kernel),
+      );
     }
   } catch (err) {
     if (!is_errno(err)) throw err;
