@@ -4,22 +4,14 @@
  */
 import { ENOSPC, ENXIO } from "../kernel/include/errno.ts";
 import type { file, file_operations, inode, kiocb, Sometime } from "../kernel/include/fs.ts";
-import { MKDEV } from "../kernel/include/stat.ts";
+import { MKDEV, S_IFCHR } from "../kernel/include/stat.ts";
 import type { iov_iter } from "../kernel/include/uio.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { devnode_create, register_chrdev } from "../kernel/vfs/devnode.ts";
 import { vfs_of } from "../kernel/vfs/super.ts";
 import { noop_llseek } from "./read_write.ts";
 
 export const MEM_MAJOR = 1;
-
-/** EBUSY is not checked: a later driver takes the number over. */
-export function register_chrdev(kernel: Kernel, dev: number, fops: file_operations): void {
-  vfs_of(kernel).chrdevs.set(dev, fops);
-}
-
-export function unregister_chrdev(kernel: Kernel, dev: number): void {
-  vfs_of(kernel).chrdevs.delete(dev);
-}
 
 function chrdev_open(inode: inode, f: file): Sometime<void> {
   const fops = vfs_of(inode.kernel).chrdevs.get(inode.i_rdev);
@@ -87,8 +79,10 @@ export const mem_devices = Object.freeze([
 ] as const);
 
 export function init_mem_devices(kernel: Kernel): void {
-  for (const [, minor, fops] of mem_devices) {
-    register_chrdev(kernel, MKDEV(MEM_MAJOR, minor), fops);
+  for (const [name, minor, fops] of mem_devices) {
+    const dev = MKDEV(MEM_MAJOR, minor);
+    register_chrdev(kernel, dev, fops);
+    devnode_create(kernel, name, S_IFCHR | 0o666, dev);
   }
 }
 

@@ -7,7 +7,9 @@
  * del_gendisk() and add_partition(), which do not sleep between check and change.
  */
 import type { Sometime, inode, super_block } from "../../kernel/include/fs.ts";
+import { S_IFBLK } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { devnode_create, devnode_delete } from "../../kernel/vfs/devnode.ts";
 import type { bio, block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import type { dax_device } from "../../kernel/include/dax.ts";
 import { EBUSY, EEXIST, ENXIO } from "../../kernel/include/errno.ts";
@@ -86,6 +88,7 @@ export function add_disk(kernel: Kernel, p: disk_params): gendisk {
   disk.part_tbl.set(0, disk.part0);
   st.disks.set(p.disk_name, disk);
   st.bdevs.set(disk.part0.bd_dev, disk.part0);
+  devnode_create(kernel, disk.disk_name, S_IFBLK | 0o600, disk.part0.bd_dev);
   return disk;
 }
 
@@ -108,6 +111,7 @@ export function add_partition(
   const bdev = make_bdev(kernel, disk, partno, st.next_minor++, start, len);
   disk.part_tbl.set(partno, bdev);
   st.bdevs.set(bdev.bd_dev, bdev);
+  devnode_create(kernel, bdev.bd_name, S_IFBLK | 0o600, bdev.bd_dev);
   return bdev;
 }
 
@@ -119,6 +123,7 @@ export function delete_partition(kernel: Kernel, disk: gendisk, partno: number):
   disk.part_tbl.delete(partno);
   st.bdevs.delete(bdev.bd_dev);
   st.inodes.delete(bdev);
+  devnode_delete(kernel, bdev.bd_name);
 }
 
 /** No new opens and no IO from here on; who has the device open gets errors. */
@@ -129,6 +134,7 @@ export function del_gendisk(kernel: Kernel, disk: gendisk): void {
     st.cache_ops?.kill_bdev(bdev);
     st.bdevs.delete(bdev.bd_dev);
     st.inodes.delete(bdev);
+    devnode_delete(kernel, bdev.bd_name);
   }
   st.disks.delete(disk.disk_name);
 }

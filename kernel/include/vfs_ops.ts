@@ -2,7 +2,7 @@
  * kernel/include/vfs_ops.ts - what the object layer (kernel/vfs) calls in the layers above it.
  * One object per kernel, `kernel.vfs_ops`, filled at boot: the mm part by mm, the rest by init_vfs (fs/).
  */
-import type { Sometime, file, file_operations, inode } from "./fs.ts";
+import type { Sometime, file, file_operations, inode, kiocb } from "./fs.ts";
 import type { address_space } from "./mm_types.ts";
 import type { Kernel } from "../kernel.ts";
 
@@ -19,6 +19,8 @@ export interface vfs_ops {
   file_accessed(file: file): Sometime<void>;
   file_update_time(file: file): Sometime<void>;
   file_remove_privs(file: file): Sometime<void>;
+  /** fs: after a write of `count` bytes, what O_SYNC and its kin ask for. Returns `count`. */
+  generic_write_sync(iocb: kiocb, count: number): Sometime<number>;
   /** fs: what opening a device node or a fifo leads to. */
   special_fops: {
     def_chr_fops: file_operations;

@@ -61,8 +61,10 @@ export class vfs_registry {
   /** fs/pipe.ts: where pipes live. */
   pipe_sb: super_block | null;
   pipe_mnt: vfsmount | null;
-  /** fs/char_dev.ts: character devices by number, and further names below /dev. */
+  /** Character devices by number, names below /dev, and devtmpfs, who shows them: see devnode.ts. */
   readonly chrdevs: Map<number, file_operations>;
+  readonly devnodes: Map<string, { mode: number; dev: number }>;
+  devnode_listener: ((name: string, node: { mode: number; dev: number } | null) => void) | null;
 
   constructor() {
     this.file_systems = new Map();
@@ -73,6 +75,8 @@ export class vfs_registry {
     this.pipe_sb = null;
     this.pipe_mnt = null;
     this.chrdevs = new Map();
+    this.devnodes = new Map();
+    this.devnode_listener = null;
   }
 }
 
