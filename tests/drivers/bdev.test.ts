@@ -1,18 +1,7 @@
 /** tests/drivers/bdev.test.ts - opening block devices: modes, exclusive holders, block sizes, partitions. */
-import {
-  BLK_OPEN_EXCL,
-  BLK_OPEN_READ,
-  BLK_OPEN_WRITE,
-} from "../../kernel/include/blkdev.ts";
+import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
-import {
-  EACCES,
-  EBUSY,
-  EEXIST,
-  EINVAL,
-  ENOENT,
-  ENXIO,
-} from "../../kernel/include/errno.ts";
+import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENXIO } from "../../kernel/include/errno.ts";
 import type { Errno } from "../../kernel/include/errno.ts";
 import {
   bd_may_claim,
@@ -70,19 +59,22 @@ t("an exclusive holder keeps others out, but may claim again itself", async () =
   assert.ok(open(kernel, "pmem0", { name: "xfs" }));
 });
 
-t("a claimed partition keeps the disk from being claimed, and the disk its partitions", async () => {
-  const { kernel, disk, p1 } = with_partitions();
-  open(kernel, "pmem0p1", { name: "a" });
-  assert.is(disk.part0.bd_holder, bd_may_claim);
-  throws(() => open(kernel, "pmem0", { name: "b" }), EBUSY);
-  assert.ok(open(kernel, "pmem0p2", { name: "c" }));
-  await blkdev_put(p1, EXCL);
-  throws(() => open(kernel, "pmem0", { name: "b" }), EBUSY);
-  await blkdev_put(disk.part_tbl.get(2)!, EXCL);
-  assert.is(disk.part0.bd_holder, null);
-  assert.ok(open(kernel, "pmem0", { name: "b" }));
-  throws(() => open(kernel, "pmem0p1", { name: "a" }), EBUSY);
-});
+t(
+  "a claimed partition keeps the disk from being claimed, and the disk its partitions",
+  async () => {
+    const { kernel, disk, p1 } = with_partitions();
+    open(kernel, "pmem0p1", { name: "a" });
+    assert.is(disk.part0.bd_holder, bd_may_claim);
+    throws(() => open(kernel, "pmem0", { name: "b" }), EBUSY);
+    assert.ok(open(kernel, "pmem0p2", { name: "c" }));
+    await blkdev_put(p1, EXCL);
+    throws(() => open(kernel, "pmem0", { name: "b" }), EBUSY);
+    await blkdev_put(disk.part_tbl.get(2)!, EXCL);
+    assert.is(disk.part0.bd_holder, null);
+    assert.ok(open(kernel, "pmem0", { name: "b" }));
+    throws(() => open(kernel, "pmem0p1", { name: "a" }), EBUSY);
+  },
+);
 
 t("a read-only device is not opened for writing, and the claim is not left behind", () => {
   const kernel = drivers_kernel();
@@ -98,7 +90,8 @@ t("block sizes are powers of two from the sector to the page", async () => {
   const { disk } = attach_pmem(kernel, { size: 16 * MIB });
   const bdev = disk.part0;
   assert.is(bdev.bd_block_size, 4096);
-  for (const bad of [0, 256, 513, 3000, 8192, -4096]) throws(() => set_blocksize(bdev, bad), EINVAL);
+  for (const bad of [0, 256, 513, 3000, 8192, -4096])
+    throws(() => set_blocksize(bdev, bad), EINVAL);
   await set_blocksize(bdev, 1024);
   assert.is(bdev.bd_block_size, 1024);
   const big = add_disk(kernel, {

@@ -1,14 +1,7 @@
 /** tests/drivers/dax_super.test.ts - the life of a DAX device, its holder, and who hears of failures. */
 import { DAX_ACCESS } from "../../kernel/include/dax.ts";
 import type { dax_device, dax_range } from "../../kernel/include/dax.ts";
-import {
-  EINVAL,
-  EIO,
-  ENXIO,
-  EOPNOTSUPP,
-  ERANGE,
-  EUCLEAN,
-} from "../../kernel/include/errno.ts";
+import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, EUCLEAN } from "../../kernel/include/errno.ts";
 import type { Errno } from "../../kernel/include/errno.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { new_wait_queue } from "../../kernel/sched/wait.ts";
@@ -45,7 +38,8 @@ async function rejects(p: Promise<unknown>, errno: Errno): Promise<void> {
   assert.is(got, errno);
 }
 
-const fsdax = (kernel: Kernel) => attach_pmem(kernel, { size: 16 * MIB, mode: "fsdax", map: "mem" });
+const fsdax = (kernel: Kernel) =>
+  attach_pmem(kernel, { size: 16 * MIB, mode: "fsdax", map: "mem" });
 const no_ops = { notify_failure: async () => {} };
 
 t("direct access tells four errors apart", () => {
@@ -152,46 +146,49 @@ t("a holder without operations yet answers EOPNOTSUPP", async () => {
   );
 });
 
-t("killing tells the holder that all is lost, then waits for readers, then forgets it", async () => {
-  const kernel = drivers_kernel();
-  const { machine } = kernel;
-  const { disk, dax_dev } = fsdax(kernel);
-  const log: string[] = [];
-  const gate = new_wait_queue(machine, "gate");
-  let open = false;
-  fs_dax_get_by_bdev(
-    disk.part0,
-    { name: "fs" },
-    {
-      notify_failure: async (d, off, len) => {
-        log.push(`notified ${off} ${len === Number.MAX_SAFE_INTEGER} alive=${d.alive}`);
+t(
+  "killing tells the holder that all is lost, then waits for readers, then forgets it",
+  async () => {
+    const kernel = drivers_kernel();
+    const { machine } = kernel;
+    const { disk, dax_dev } = fsdax(kernel);
+    const log: string[] = [];
+    const gate = new_wait_queue(machine, "gate");
+    let open = false;
+    fs_dax_get_by_bdev(
+      disk.part0,
+      { name: "fs" },
+      {
+        notify_failure: async (d, off, len) => {
+          log.push(`notified ${off} ${len === Number.MAX_SAFE_INTEGER} alive=${d.alive}`);
+        },
       },
-    },
-  );
-  machine.spawn(kernel, "reader", async () => {
-    const id = dax_read_lock(kernel);
-    const p = gate.wait_event(() => open);
-    if (p) await p;
-    log.push(`reader done, holder ${dax_holder(dax_dev) !== null}, alive=${dax_dev.alive}`);
-    dax_read_unlock(kernel, id);
-  });
-  machine.spawn(kernel, "killer", async () => {
-    await kill_dax(dax_dev);
-    log.push(`killed, holder ${dax_holder(dax_dev) !== null}`);
-  });
-  machine.spawn(kernel, "opener", async () => {
-    open = true;
-    gate.wake_up_all();
-  });
-  await machine.run();
-  assert.equal(log, [
-    "notified 0 true alive=true",
-    "reader done, holder true, alive=false",
-    "killed, holder false",
-  ]);
-  assert.is(fs_dax_get_by_bdev(disk.part0), null);
-  fs_put_dax(dax_dev, { name: "fs" });
-});
+    );
+    machine.spawn(kernel, "reader", async () => {
+      const id = dax_read_lock(kernel);
+      const p = gate.wait_event(() => open);
+      if (p) await p;
+      log.push(`reader done, holder ${dax_holder(dax_dev) !== null}, alive=${dax_dev.alive}`);
+      dax_read_unlock(kernel, id);
+    });
+    machine.spawn(kernel, "killer", async () => {
+      await kill_dax(dax_dev);
+      log.push(`killed, holder ${dax_holder(dax_dev) !== null}`);
+    });
+    machine.spawn(kernel, "opener", async () => {
+      open = true;
+      gate.wake_up_all();
+    });
+    await machine.run();
+    assert.equal(log, [
+      "notified 0 true alive=true",
+      "reader done, holder true, alive=false",
+      "killed, holder false",
+    ]);
+    assert.is(fs_dax_get_by_bdev(disk.part0), null);
+    fs_put_dax(dax_dev, { name: "fs" });
+  },
+);
 
 t("MAP_SYNC needs a DAX file and a synchronous device", () => {
   const kernel = drivers_kernel();
