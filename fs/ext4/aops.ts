@@ -14,6 +14,7 @@ import {
   type page,
   PG_error,
 } from "../../kernel/include/mm_types.ts";
+import { xa_load } from "../../kernel/lib/xarray.ts";
 import { submit_bio } from "../../drivers/block/bio.ts";
 import { page_address, PageUptodate, SetPageUptodate, unlock_page } from "../../mm/page.ts";
 import { noop_dirty_folio } from "../../mm/page_dirty.ts";
@@ -108,8 +109,21 @@ async function ext4_read_folio(_file: file | null, page: page): Promise<void> {
   }
 }
 
+/** Pages [index, index + nr) are in the cache and locked. Their errors show when somebody wants them. */
+async function ext4_readahead(mapping: address_space, index: number, nr: number): Promise<void> {
+  for (let i = index; i < index + nr; i++) {
+    const page = xa_load(mapping.i_pages, i) as page;
+    try {
+      await ext4_read_folio(null, page);
+    } catch (e) {
+      if (!is_errno(e)) throw e;
+    }
+  }
+}
+
 const common: address_space_operations = Object.freeze({
   read_folio: ext4_read_folio,
+  readahead: ext4_readahead,
   bmap: ext4_bmap,
   invalidate_folio: W.ext4_invalidate_folio,
   release_folio: W.ext4_release_folio,
