@@ -530,6 +530,48 @@ t("srcu waits for the readers that were inside, not for later ones", async () =>
   assert.is(w.order.join(" "), "-old synced -new");
 });
 
+t("an observer hears of every attempt, contention and release, in order", async () => {
+  const w = world();
+  const log = (what: string) => (task: task_struct, lock: { lock_name: string }, mode: number) =>
+    void w.order.push(`${task.comm}:${what}:${lock.lock_name}:${mode}`);
+  w.m.dep = {
+    acquire(task, lock, mode, subclass, trylock) {
+      log(`${trylock ? "try" : "acquire"}${subclass}`)(task, lock, mode);
+    },
+    contended: log("contended"),
+    release: log("release"),
+  };
+  const l = new mutex(w.m, lock_class("A"));
+  const sem = new rw_semaphore(w.m, lock_class("B"));
+  const spin = new spinlock(w.m, lock_class("C"));
+  w.spawn("x", async () => {
+    assert.is(l.lock(1), undefined);
+    await w.pause();
+    assert.ok(sem.down_read_trylock());
+    sem.up_read();
+    l.unlock();
+  });
+  w.spawn("y", async () => {
+    const p = l.lock();
+    if (p) await p;
+    spin.lock();
+    spin.unlock();
+    l.unlock();
+  });
+  await w.m.run();
+  assert.equal(w.order, [
+    "x:acquire1:A:0",
+    "y:acquire0:A:0",
+    "y:contended:A:0",
+    "x:try0:B:1",
+    "x:release:B:1",
+    "x:release:A:0",
+    "y:acquire0:C:0",
+    "y:release:C:0",
+    "y:release:A:0",
+  ]);
+});
+
 t("call_rcu callbacks run at the next switch of tasks, never inside a section", async () => {
   const w = world();
   w.spawn("reader", async () => {
