@@ -167,6 +167,12 @@ export interface ext4_sb_info {
 
   /** jbd2's journal; null: no journal, or a clean one that is left alone (no crash safety). */
   s_journal: unknown;
+  /**
+   * Number of the running "transaction" and of the last one whose metadata is on the media. Without a
+   * journal these only count what fsync and MAP_SYNC have to wait for (ext4_jbd2.ts).
+   */
+  s_tid: number;
+  s_commit_tid: number;
   s_orphan_lock: mutex_t;
   /** In-core orphans, the head of the on-disk list first. s_orphan_lock. */
   s_orphan: inode[];

@@ -27,10 +27,11 @@ import {
   mark_buffer_dirty,
   mark_buffer_dirty_inode,
   set_buffer_uptodate,
+  sync_blockdev,
   sync_dirty_buffer,
 } from "../buffer.ts";
 import { ext4_has_metadata_csum, ext4_superblock_csum_set } from "./csum.ts";
-import { EXT4_MF_FS_ABORTED, EXT4_SB, ext4_forced_shutdown, sb_rdonly } from "./ext4_fs.ts";
+import { EXT4_I, EXT4_MF_FS_ABORTED, EXT4_SB, ext4_forced_shutdown, sb_rdonly } from "./ext4_fs.ts";
 
 /** What a handle is for: in traces and statistics (EXT4_HT_*). */
 export const EXT4_HT_MISC = 0;
@@ -104,7 +105,11 @@ export function ext4_journal_start_sb(
   return handle;
 }
 
-export function ext4_journal_start(inode: inode, type: number, nblocks: number): Sometime<handle_t> {
+export function ext4_journal_start(
+  inode: inode,
+  type: number,
+  nblocks: number,
+): Sometime<handle_t> {
   return ext4_journal_start_sb(inode.i_sb, type, nblocks);
 }
 
@@ -229,9 +234,35 @@ export function ext4_handle_sync(handle: handle_t): void {
   handle.h_sync = true;
 }
 
-/** With a journal: the transaction that fsync has to wait for. */
+/** The inode's metadata changes in this step: fsync has to wait for it, fdatasync if `datasync`. */
 export function ext4_update_inode_fsync_trans(
-  _handle: handle_t,
-  _inode: inode,
-  _datasync: boolean,
-): void {}
+  handle: handle_t,
+  inode: inode,
+  datasync: boolean,
+): void {
+  const ei = EXT4_I(inode);
+  const tid = EXT4_SB(handle.h_sb).s_tid;
+  ei.i_sync_tid = tid;
+  if (datasync) ei.i_datasync_tid = tid;
+}
+
+/**
+ * Makes all metadata changed so far durable: the part that a journal commit plays. Here every dirty
+ * buffer of the device is written; nothing to do when `tid` is on the media already.
+ */
+export function ext4_commit_tid(sb: super_block, tid: number): Sometime<void> {
+  const sbi = EXT4_SB(sb);
+  if (tid <= sbi.s_commit_tid || !sb.s_bdev) return;
+  const upto = sbi.s_tid++;
+  const done = (): void => {
+    sbi.s_commit_tid = Math.max(sbi.s_commit_tid, upto);
+  };
+  const p = sync_blockdev(sb.s_bdev);
+  if (p) return p.then(done);
+  done();
+}
+
+/** Would fdatasync have metadata to write? Decides whether a MAP_SYNC fault has to sync. */
+export function ext4_inode_datasync_dirty(inode: inode): boolean {
+  return EXT4_I(inode).i_datasync_tid > EXT4_SB(inode.i_sb).s_commit_tid;
+}

@@ -43,6 +43,7 @@ import {
   ext4_journal_get_write_access,
   ext4_journal_start,
   ext4_journal_stop,
+  ext4_update_inode_fsync_trans,
   type handle_t,
 } from "./ext4_jbd2.ts";
 import { CRTIME_END, ext4_fits_in_inode } from "./iget.ts";
@@ -159,9 +160,7 @@ function fill_raw(inode: inode, ei: ext4_inode_info, raw: raw_inode): boolean {
     if (project && ext4_fits_in_inode(ei, PROJID_END)) raw.i_projid = ei.i_projid;
   }
   return (
-    ei.i_disksize > 0x7fffffff &&
-    wide &&
-    !has_ro_compat(sb, M.EXT4_FEATURE_RO_COMPAT_LARGE_FILE)
+    ei.i_disksize > 0x7fffffff && wide && !has_ro_compat(sb, M.EXT4_FEATURE_RO_COMPAT_LARGE_FILE)
   );
 }
 
@@ -184,11 +183,14 @@ export async function ext4_mark_iloc_dirty(
     b.fill(0, iloc.offset, iloc.offset + sbi.s_inode_size);
   }
   const raw = M.ext4_inode.at(b, iloc.offset);
+  // only a new size is something that fdatasync has to wait for
+  const resized = raw.i_size_lo + raw.i_size_high * TWO32 !== ei.i_disksize;
   const large = fill_raw(inode, ei, raw);
   if (ext4_has_metadata_csum(sbi.s_es)) {
     ext4_inode_csum_set(ei.i_csum_seed, b, iloc.offset, sbi.s_inode_size);
   }
   ei.i_raw_lock.unlock();
+  ext4_update_inode_fsync_trans(handle, inode, resized);
   await ext4_handle_dirty_metadata(handle, null, iloc.bh);
   ext4_clear_inode_state(inode, EXT4_STATE_NEW);
   brelse(iloc.bh);
@@ -200,10 +202,7 @@ export async function ext4_mark_iloc_dirty(
 }
 
 /** The inode's buffer with write access; to be followed by ext4_mark_iloc_dirty(). */
-export async function ext4_reserve_inode_write(
-  handle: handle_t,
-  inode: inode,
-): Promise<ext4_iloc> {
+export async function ext4_reserve_inode_write(handle: handle_t, inode: inode): Promise<ext4_iloc> {
   if (ext4_forced_shutdown(EXT4_SB(inode.i_sb))) throw EIO;
   const iloc = await ext4_get_inode_loc(inode);
   try {

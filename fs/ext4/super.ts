@@ -185,6 +185,8 @@ function new_sb_info(sb: super_block): ext4_sb_info {
     s_inode_readahead_blks: EXT4_DEF_INODE_READAHEAD_BLKS,
     s_opt_spec: new Map(),
     s_journal: null,
+    s_tid: 1,
+    s_commit_tid: 0,
     s_orphan_lock: new mutex(machine, S_ORPHAN_LOCK),
     s_orphan: [],
     s_orphan_info: null,

@@ -16,6 +16,7 @@ import {
 } from "../buffer.ts";
 import { ext4_has_metadata_csum, ext4_superblock_csum_set } from "./csum.ts";
 import * as M from "./ext4.ts";
+import { ext4_commit_tid } from "./ext4_jbd2.ts";
 import {
   EXT4_C2B,
   EXT4_FLAGS_SHUTDOWN,
@@ -133,13 +134,13 @@ export async function ext4_sync_fs(sb: super_block, wait: boolean): Promise<void
   if (ext4_forced_shutdown(EXT4_SB(sb)) || sb_rdonly(sb)) return;
   update_super(sb);
   mark_buffer_dirty(EXT4_SB(sb).s_sbh);
-  if (wait && sb.s_bdev) await sync_blockdev(sb.s_bdev);
+  if (wait) await ext4_commit_tid(sb, EXT4_SB(sb).s_tid);
 }
 
 /** Frozen: all is on the media, and the media says clean. */
 export async function ext4_freeze(sb: super_block): Promise<void> {
   if (sb_rdonly(sb)) return;
-  if (sb.s_bdev) await sync_blockdev(sb.s_bdev);
+  await ext4_commit_tid(sb, EXT4_SB(sb).s_tid);
   await mark_clean(sb);
 }
 export async function ext4_unfreeze(sb: super_block): Promise<void> {

@@ -9,61 +9,40 @@ import { notImplemented } from "../../kernel/assert.ts";
 import type {
   dentry,
   file,
-  fileattr,
-  iattr,
   inode,
   kiocb,
   Sometime,
   super_block,
   writeback_control,
 } from "../../kernel/include/fs.ts";
-import { I_DIRTY_DATASYNC } from "../../kernel/include/fs.ts";
 import type { address_space, page, vm_fault, write_ctx } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
-import { clear_inode, generic_drop_inode } from "../../kernel/vfs/inode.ts";
 import type { ext4_map_blocks_t } from "./ext4_fs.ts";
 
 const nyi = (what: string): never => notImplemented(`ext4: ${what}`);
 
+export {
+  ext4_setup_super,
+  ext4_finish_super,
+  ext4_remount_ro,
+  ext4_sync_fs,
+  ext4_freeze,
+  ext4_unfreeze,
+  ext4_shutdown,
+} from "./super_write.ts";
+export { ext4_orphan_cleanup } from "./orphan.ts";
+export { ext4_write_inode, ext4_dirty_inode } from "./inode_write.ts";
+export { ext4_drop_inode, ext4_evict_inode } from "./evict.ts";
+export { ext4_setattr, ext4_fileattr_set } from "./setattr.ts";
+export { ext4_inode_datasync_dirty } from "./ext4_jbd2.ts";
+export { ext4_sync_file, ext4_dax_writepages } from "./fsync.ts";
 // --- the filesystem -------------------------------------------------------------------------------
 
-/** Read-write mount or remount: state, mount count and times go to the superblock. */
-export async function ext4_setup_super(_sb: super_block): Promise<void> {
-  nyi("mounting read-write");
-}
-/** Unmount of a read-write mount: the superblock says clean again. Everything was synced before. */
-export async function ext4_finish_super(_sb: super_block): Promise<void> {}
-/** Remount read-only: everything is written, the superblock says clean. SB_RDONLY is set by the caller. */
-export async function ext4_remount_ro(_sb: super_block): Promise<void> {
-  nyi("remounting read-only");
-}
 /** At the end of every mount, read-only too. */
 export async function ext4_mb_init(_sb: super_block): Promise<void> {}
 export async function ext4_mb_release(_sb: super_block): Promise<void> {}
-/** Read-write mount: inodes on the orphan list are truncated or deleted. */
-export async function ext4_orphan_cleanup(_sb: super_block): Promise<void> {}
-export async function ext4_sync_fs(_sb: super_block, _wait: boolean): Promise<void> {}
-export async function ext4_freeze(_sb: super_block): Promise<void> {}
-export async function ext4_unfreeze(_sb: super_block): Promise<void> {}
-export function ext4_shutdown(_sb: super_block): void {}
-
 // --- inodes ---------------------------------------------------------------------------------------
 
-export function ext4_write_inode(_inode: inode, _wbc: writeback_control): Sometime<void> {}
-export function ext4_dirty_inode(_inode: inode, _flags: number): Sometime<void> {}
-export function ext4_drop_inode(inode: inode): boolean {
-  return generic_drop_inode(inode);
-}
-export async function ext4_evict_inode(inode: inode): Promise<void> {
-  await inode.kernel.vfs_ops.truncate_inode_pages_final(inode.i_data);
-  clear_inode(inode);
-}
-export async function ext4_setattr(_dentry: dentry, _attr: iattr): Promise<void> {
-  nyi("changing attributes");
-}
-export async function ext4_fileattr_set(_dentry: dentry, _fa: fileattr): Promise<void> {
-  nyi("changing flags");
-}
 /** value null: remove. Flags XATTR_CREATE, XATTR_REPLACE. `name` is without its prefix. */
 export async function ext4_xattr_set(
   _inode: inode,
@@ -74,11 +53,6 @@ export async function ext4_xattr_set(
 ): Promise<void> {
   nyi("setting attributes");
 }
-/** Would fsync with datasync have metadata to write? */
-export function ext4_inode_datasync_dirty(inode: inode): boolean {
-  return (inode.i_state & I_DIRTY_DATASYNC) !== 0;
-}
-
 // --- blocks ---------------------------------------------------------------------------------------
 
 /**
@@ -115,12 +89,6 @@ export function ext4_file_write_iter(_iocb: kiocb, _from: iov_iter): Sometime<nu
 }
 export function ext4_file_open_write(_inode: inode, _file: file): Sometime<void> {}
 export function ext4_release_file(_inode: inode, _file: file): Sometime<void> {}
-export async function ext4_sync_file(
-  _file: file,
-  _start: number,
-  _end: number,
-  _datasync: boolean,
-): Promise<void> {}
 export async function ext4_fallocate(
   _file: file,
   _mode: number,
@@ -139,10 +107,6 @@ export function ext4_ioctl_write(_file: file, cmd: string, _arg: unknown): Somet
 // --- pages ----------------------------------------------------------------------------------------
 
 export async function ext4_writepages(
-  _mapping: address_space,
-  _wbc: writeback_control,
-): Promise<void> {}
-export async function ext4_dax_writepages(
   _mapping: address_space,
   _wbc: writeback_control,
 ): Promise<void> {}
