@@ -12,7 +12,7 @@
  */
 import { BUG } from "../assert.ts";
 import { init_cred } from "../cred.ts";
-import { is_errno } from "../include/errno.ts";
+import { ERESTARTSYS, is_errno } from "../include/errno.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Machine } from "../machine.ts";
@@ -21,6 +21,7 @@ import { check_atomic_sleep, check_return } from "../locking/misuse.ts";
 import { StepLimit } from "../locking/report.ts";
 import { call_site } from "../locking/site.ts";
 import { find_cycle } from "../locking/waitgraph.ts";
+import { signal_wakes } from "../signal.ts";
 import { run_on, type Scheduler } from "./strategy.ts";
 import {
   task_struct,
@@ -105,13 +106,19 @@ export abstract class Baton {
 
   /**
    * Puts the running task to sleep on `on` and passes the baton. The promise resolves when the task
-   * has been woken and holds the baton again. The caller has put the task on the queue of `on`.
+   * has been woken and holds the baton again. The caller has put the task on the queue of `on`. A
+   * signal that ends such a sleep, pending or to come, makes it reject with ERESTARTSYS.
    */
   block(on: waitable, mode: number, flags: number = WAIT_UNINTERRUPTIBLE, sub = 0): Promise<void> {
     const t = this.current;
     if (t === this.swapper || t.atomic !== 0 || t.irq_disabled !== 0) {
       on.cancel_wait(t);
       check_atomic_sleep(this, t, on);
+    }
+    if (flags !== 0 && signal_wakes(t, flags)) {
+      t.waiting_mode = mode;
+      on.cancel_wait(t);
+      return Promise.reject(ERESTARTSYS);
     }
     t.waiting_mode = mode;
     t.waiting_subclass = sub;
@@ -247,8 +254,12 @@ export abstract class Baton {
     if (lock !== null) {
       t.attempting = null;
       if (!lock.attempt(t, t.waiting_mode, t.waiting_subclass, t.wait_site)) {
-        this.fall_asleep(t, lock);
-        return;
+        if (t.wait_flags === 0 || !signal_wakes(t, t.wait_flags)) {
+          this.fall_asleep(t, lock);
+          return;
+        }
+        lock.cancel_wait(t);
+        t.wake_error = ERESTARTSYS;
       }
     }
     const resume = t.resume;

@@ -177,11 +177,8 @@ export class Sched extends Baton {
   leave_async<T>(t: task_struct, how: number, r: Promise<T>): Promise<T> {
     if (how === ENTER_NESTED) return this.nested_over(t, r);
     return new Promise<T>((resolve, reject) => {
-      if (t.deadlocked) {
-        reject(t.exit_error);
-        return;
-      }
-      t.outside_reject = reject;
+      if (t.deadlocked) reject(t.exit_error);
+      else t.outside_reject = reject;
       r.then(
         (v) => {
           try {

@@ -7,11 +7,9 @@
  * the baton. Waking an exclusive sleeper that then does not act, nor wakes the next, loses the
  * wake-up, as in Linux.
  */
-import { ERESTARTSYS } from "../include/errno.ts";
 import type { MaybeWait, wait_opts, wait_queue_head as wait_queue_t } from "../include/locks.ts";
 import type { lock_base } from "../locking/lock.ts";
 import type { Machine } from "../machine.ts";
-import { signal_wakes } from "../signal.ts";
 import type { Sched } from "./sched.ts";
 import {
   type task_struct,
@@ -132,7 +130,6 @@ export class wait_queue_head implements wait_queue_t, waitable {
 
   private sleep(opts: wait_event_opts, flags: number): Promise<void> {
     const t = this.sched.current;
-    if (flags !== 0 && signal_wakes(t, flags)) return Promise.reject(ERESTARTSYS);
     const exclusive = opts.exclusive === true;
     const entry = { task: t, exclusive, key: opts.key, owner: opts.owner };
     this.entries ??= [];

@@ -414,6 +414,79 @@ t("a fatal signal ends a killable sleep, another one does not", async () => {
   assert.not.ok(l.is_locked());
 });
 
+t(
+  "a pending fatal signal refuses a killable sleep, also one that a scheduling point delayed",
+  async () => {
+    for (const seed of [1, 2, 3, 4, 5, 6]) {
+      const { m, k } = boot({ strategy: new random_strategy(new Random(0), seed) });
+      const l = new mutex(m, LOCK);
+      let answer: unknown = null;
+      const victim = m.spawn(k, "victim", async () => {
+        try {
+          const p = l.lock_killable();
+          if (p) await p;
+          l.unlock();
+        } catch (e) {
+          answer = e;
+        }
+      });
+      m.spawn(k, "holder", async () => {
+        const p = l.lock();
+        if (p) await p;
+        kill_task(victim, SIGKILL);
+        for (let i = 0; i < 5; i++) {
+          const q = sched_yield(k);
+          if (q) await q;
+        }
+        l.unlock();
+      });
+      await m.run();
+      assert.ok(answer === null || answer === ERESTARTSYS);
+      assert.not.ok(l.is_locked());
+    }
+  },
+);
+
+t("a killed task leaves a deadlock and its thread can be used again", async () => {
+  const { m, k } = boot();
+  const [a, b] = [new mutex(m, LOCK), new mutex(m, LOCK)];
+  const [p1, p2] = [m.new_thread(k, "p1"), m.new_thread(k, "p2")];
+  const go = new completion(m, "go");
+  const one = m.sched.call(p1, async () => {
+    const p = a.lock();
+    if (p) await p;
+    await sleeper(go, 0)();
+    const q = b.lock_killable();
+    try {
+      if (q) await q;
+    } finally {
+      a.unlock();
+    }
+  });
+  const two = m.sched.call(p2, async () => {
+    const p = b.lock();
+    if (p) await p;
+    go.complete();
+    const q = a.lock();
+    if (q) await q;
+    a.unlock();
+    b.unlock();
+  });
+  const ends = await Promise.allSettled([one, two]);
+  assert.equal(
+    ends.map((r) => r.status),
+    ["rejected", "rejected"],
+  );
+  kill_task(p1, SIGKILL);
+  await m.settle();
+  assert.equal(m.blocked_tasks(), []);
+  assert.not.ok(a.is_locked() || b.is_locked());
+  assert.is(
+    m.sched.call(p2, () => 8),
+    8,
+  );
+});
+
 t("time stands still while tasks run and jumps when all wait for it", async () => {
   const { m, k } = boot();
   const log: [string, number][] = [];
