@@ -2,9 +2,9 @@
  * fs/dax.ts - files whose pages are the storage itself: the index of fs/dax/.
  * Linux: fs/dax.c, include/linux/dax.h.
  *
- * Reading order: dax/entry.ts (what the page tree holds), dax/lock.ts (entry locks), dax/rw.ts (read and
- * write), dax/fault.ts (mmap), dax/sync_fault.ts (MAP_SYNC), dax/writeback.ts (fsync), dax/layout.ts
- * (truncate), dax/zero.ts, dax/associate.ts, dax/trace.ts.
+ * Reading order: dax/entry.ts (what the page tree holds), dax/lock.ts (entry locks), dax/rw.ts
+ * (read and write), dax/fault.ts (mmap), dax/sync_fault.ts (MAP_SYNC), dax/writeback.ts (fsync),
+ * dax/layout.ts (truncate), dax/zero.ts, dax/associate.ts, dax/trace.ts.
  */
 import type { Kernel } from "../kernel/kernel.ts";
 import { dax_delete_mapping_entry, dax_invalidate_mapping_entry_sync } from "./dax/layout.ts";

@@ -1,5 +1,6 @@
 /**
- * fs/iomap.ts - everything that works on a file's block map: the index of fs/iomap/. Linux: fs/iomap/.
+ * fs/iomap.ts - everything that works on a file's block map: the index of fs/iomap/. Linux:
+ * fs/iomap/.
  *
  * Reading order: iomap/iter.ts first; the others are its users.
  */

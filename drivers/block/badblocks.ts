@@ -2,8 +2,8 @@
  * drivers/block/badblocks.ts - the list of bad sectors of a disk.
  * Linux: block/badblocks.c. Differs: no "unacknowledged" state, which only md uses.
  *
- * All positions and lengths are 512-byte sectors of the whole disk. As in the kernel's table a range
- * is at most 512 sectors long, so a longer one is several lines of the sysfs text.
+ * All positions and lengths are 512-byte sectors of the whole disk. As in the kernel's table a
+ * range is at most 512 sectors long, so a longer one is several lines of the sysfs text.
  */
 import { EINVAL, ENOSPC } from "../../kernel/include/errno.ts";
 

@@ -3,10 +3,10 @@
  * Linux: block/bdev.c. Differs: one opener state for a disk and its partitions each; an open never
  * rescans partitions.
  *
- * Holders: bd_holder is the object that claims the device (a superblock, a mapped device), bd_holders
- * how often it does. Claiming a partition also marks its disk with `bd_may_claim`, so that the disk
- * cannot be claimed as a whole, but its other partitions can. All under the baton: no sleep between
- * check and claim.
+ * Holders: bd_holder is the object that claims the device (a superblock, a mapped device),
+ * bd_holders how often it does. Claiming a partition also marks its disk with `bd_may_claim`, so
+ * that the disk cannot be claimed as a whole, but its other partitions can. All under the baton: no
+ * sleep between check and claim.
  */
 import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
@@ -136,8 +136,8 @@ function unclaim(bdev: block_device): void {
 }
 
 /**
- * Opens by device number. `mode` is BLK_OPEN_*; with BLK_OPEN_EXCL, `holder` claims the device (EBUSY
- * when another holds it). ENXIO: no such device. EACCES: opened for writing but read-only.
+ * Opens by device number. `mode` is BLK_OPEN_*; with BLK_OPEN_EXCL, `holder` claims the device
+ * (EBUSY when another holds it). ENXIO: no such device. EACCES: opened for writing but read-only.
  */
 export function blkdev_get_by_dev(
   kernel: Kernel,
@@ -160,7 +160,9 @@ export function blkdev_get_by_dev(
   return bdev;
 }
 
-/** The device called "pmem0" or "/dev/pmem0". Names made with mknod are resolved by the VFS instead. */
+/**
+ * The device called "pmem0" or "/dev/pmem0". Names made with mknod are resolved by the VFS instead.
+ */
 export function lookup_bdev(kernel: Kernel, name: string): block_device {
   const plain = name.startsWith("/dev/") ? name.slice(5) : name;
   for (const bdev of block_state(kernel).bdevs.values()) {
@@ -196,8 +198,8 @@ export async function blkdev_put(bdev: block_device, mode: number): Promise<void
 }
 
 /**
- * Sets the size of the buffers in the device's cache: a power of two, 512 up to a page, no less than
- * the logical block (EINVAL). Another size than before drops the cache after writing it.
+ * Sets the size of the buffers in the device's cache: a power of two, 512 up to a page, no less
+ * than the logical block (EINVAL). Another size than before drops the cache after writing it.
  */
 export function set_blocksize(bdev: block_device, size: number): MaybeWait {
   const kernel = bdev_kernel(bdev);

@@ -1,7 +1,7 @@
 /**
  * drivers/block/bio.ts - the way of a bio from its maker to the disk's driver.
- * Linux: block/blk-core.c (submit_bio_noacct), block/bio.c. Differs: completion is the return, or the
- * promise, of submit_bio(); an error is thrown.
+ * Linux: block/blk-core.c (submit_bio_noacct), block/bio.c. Differs: completion is the return, or
+ * the promise, of submit_bio(); an error is thrown.
  */
 import type { bio, block_device } from "../../kernel/include/blkdev.ts";
 import {
@@ -40,8 +40,8 @@ function bio_check_eod(bio: bio, nr_sectors: number): void {
 }
 
 /**
- * Carries the bio out. Throws EIO for a bad block, a dead disk, or a range beyond the end. A bio on a
- * partition leaves here pointing at the whole disk, as in the kernel: fill it again before reuse.
+ * Carries the bio out. Throws EIO for a bad block, a dead disk, or a range beyond the end. A bio on
+ * a partition leaves here pointing at the whole disk, as in the kernel: fill it again before reuse.
  */
 export function submit_bio(bio: bio): Sometime<void> {
   const disk = bio.bi_bdev.bd_disk;

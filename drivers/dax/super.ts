@@ -5,9 +5,9 @@
  *
  * Reading order: alloc_dax() -> fs_dax_get_by_bdev() -> dax_direct_access() -> kill_dax()
  *
- * Locks: `dax_srcu`, one per Kernel. Every use of a device is in a read section (dax_read_lock), which
- * for read() and write() spans the user copy and so a page fault. kill_dax() waits for all sections:
- * whoever waits for the killer inside one is in a deadlock.
+ * Locks: `dax_srcu`, one per Kernel. Every use of a device is in a read section (dax_read_lock),
+ * which for read() and write() spans the user copy and so a page fault. kill_dax() waits for all
+ * sections: whoever waits for the killer inside one is in a deadlock.
  *
  * Invariants: the holder is claimed by compare-and-swap, its operations are stored after it (so a
  * notification that comes in between sees a holder without operations: EOPNOTSUPP). A dead device
@@ -76,7 +76,9 @@ class dax_device_object implements dax_device {
   }
 }
 
-/** Enters a read section: the device stays as alive as it is. Give the cookie to dax_read_unlock(). */
+/**
+ * Enters a read section: the device stays as alive as it is. Give the cookie to dax_read_unlock().
+ */
 export function dax_read_lock(kernel: Kernel): number {
   return dax_state(kernel).dax_srcu.read_lock();
 }
@@ -140,9 +142,9 @@ export function dax_remove_host(kernel: Kernel, disk: gendisk): void {
 }
 
 /**
- * The DAX device under `bdev`, and the byte at which the partition starts on it. With a `holder` the
- * device is claimed: a device that is held already, by whomever, answers as if there were none. Null
- * also when the partition is not page aligned (logged) or the device is dead.
+ * The DAX device under `bdev`, and the byte at which the partition starts on it. With a `holder`
+ * the device is claimed: a device that is held already, by whomever, answers as if there were none.
+ * Null also when the partition is not page aligned (logged) or the device is dead.
  */
 export function fs_dax_get_by_bdev(
   bdev: block_device,
@@ -197,9 +199,9 @@ export function dax_holder(dev: dax_device): unknown {
 }
 
 /**
- * Where page `pgoff` of the device is, and how many pages (at most `nr_pages`) follow it: filled into
- * `out`. EOPNOTSUPP: no device; ENXIO: dead; EINVAL: negative count; ERANGE: nothing there; and what the
- * driver throws, EIO for bad sectors. Call it in a read section.
+ * Where page `pgoff` of the device is, and how many pages (at most `nr_pages`) follow it: filled
+ * into `out`. EOPNOTSUPP: no device; ENXIO: dead; EINVAL: negative count; ERANGE: nothing there;
+ * and what the driver throws, EIO for bad sectors. Call it in a read section.
  */
 export function dax_direct_access(
   dev: dax_device | null,
@@ -262,8 +264,8 @@ export function dax_recovery_write(
 }
 
 /**
- * Writes the range's cache lines back, when the device needs it (write_cache). They are durable after
- * the next fence.
+ * Writes the range's cache lines back, when the device needs it (write_cache). They are durable
+ * after the next fence.
  */
 export function dax_flush(dev: dax_device, paddr: number, len: number): void {
   if (!dev.write_cache) return;
@@ -271,8 +273,8 @@ export function dax_flush(dev: dax_device, paddr: number, len: number): void {
 }
 
 /**
- * Tells the holder that a byte range of the device is bad. ENXIO: dead device; EOPNOTSUPP: no holder
- * operations; else whatever the holder throws.
+ * Tells the holder that a byte range of the device is bad. ENXIO: dead device; EOPNOTSUPP: no
+ * holder operations; else whatever the holder throws.
  */
 export async function dax_holder_notify_failure(
   dev: dax_device,

@@ -52,7 +52,9 @@ export interface nd_pfn_info {
 
 const round_up = (x: number, to: number): number => Math.ceil(x / to) * to;
 
-/** Where ndctl and the kernel put the data of a new namespace of `size` bytes at physical `start`. */
+/**
+ * Where ndctl and the kernel put the data of a new namespace of `size` bytes at physical `start`.
+ */
 export function nd_pfn_layout(
   start: number,
   size: number,

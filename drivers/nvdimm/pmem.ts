@@ -4,9 +4,9 @@
  *
  * Reading order: attach_pmem() -> pmem_direct_access(), pmem_submit_bio() -> detach_pmem()
  *
- * Nothing here sleeps: media access is memory access. Two offsets matter: `data_offset`, from the start
- * of the region to sector 0 of the disk (behind the info block and page map of an fsdax namespace), and
- * `pfn_pad`, what is left unused at the ends.
+ * Nothing here sleeps: media access is memory access. Two offsets matter: `data_offset`, from the
+ * start of the region to sector 0 of the disk (behind the info block and page map of an fsdax
+ * namespace), and `pfn_pad`, what is left unused at the ends.
  *
  * Invariant: a sector in `bb` is neither read nor handed out by direct_access, but for
  * DAX_RECOVERY_WRITE. It leaves `bb` when the device could clear it (`clear_poison`); the recorded
@@ -54,8 +54,8 @@ export interface pmem_options {
   /** What is on it: bytes (used copy-on-write) or a media image of mm/phys. */
   image?: unknown;
   /**
-   * "fsdax": with an info block, the one found or else a new one. "raw": the whole region. Default: as
-   * found, raw when there is no info block.
+   * "fsdax": with an info block, the one found or else a new one. "raw": the whole region. Default:
+   * as found, raw when there is no info block.
    */
   mode?: "raw" | "fsdax";
   /** Where a new fsdax namespace has its page map; default "dev". */
@@ -229,7 +229,9 @@ function make_region(kernel: Kernel, o: pmem_options, name: string): phys_region
   });
 }
 
-/** The valid info block on the region, or null. Throws what nd_pfn_validate does, but for ENODEV. */
+/**
+ * The valid info block on the region, or null. Throws what nd_pfn_validate does, but for ENODEV.
+ */
 export function nd_pfn_probe(kernel: Kernel, region: phys_region): nd_pfn_info | null {
   if (region.size < PFN_SB_OFFSET + PFN_SB_SIZE) return null;
   const block = new Uint8Array(PFN_SB_SIZE);
@@ -268,8 +270,8 @@ function free_name(kernel: Kernel): string {
 }
 
 /**
- * Makes a pmem disk and its DAX device. A raw namespace has no page descriptors, hence no DAX, unless
- * `pages` says so: as on Linux.
+ * Makes a pmem disk and its DAX device. A raw namespace has no page descriptors, hence no DAX,
+ * unless `pages` says so: as on Linux.
  */
 export function attach_pmem(kernel: Kernel, o: pmem_options): pmem_device {
   const name = o.name ?? free_name(kernel);
@@ -335,7 +337,9 @@ function make_pagemap(pmem: pmem_device, nr: number): dev_pagemap {
   };
 }
 
-/** Unbinds the driver: the DAX device dies (its holder is told), the disk goes. The region stays. */
+/**
+ * Unbinds the driver: the DAX device dies (its holder is told), the disk goes. The region stays.
+ */
 export async function detach_pmem(pmem: pmem_device): Promise<void> {
   dax_remove_host(pmem.kernel, pmem.disk);
   await kill_dax(pmem.dax_dev);

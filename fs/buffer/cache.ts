@@ -1,13 +1,13 @@
 /**
  * fs/buffer/cache.ts - the blocks of a device in memory: looking up, reading, dirtying, writing.
- * Linux: fs/buffer.c. Differs: a Map by block number per device, in place of the device's page cache;
- * nothing is ever thrown out for want of memory.
+ * Linux: fs/buffer.c. Differs: a Map by block number per device, in place of the device's page
+ * cache; nothing is ever thrown out for want of memory.
  *
  * Reading order: sb_bread() -> mark_buffer_dirty() -> sync_dirty_buffer(), sync_blockdev()
  *
  * Locks: the buffer lock is held while its block is read or written. Dirty is cleared under it just
- * before the write, so that a change made meanwhile makes the buffer dirty again. pmem never sleeps, so
- * on it none of this does, unless the buffer is locked by somebody else.
+ * before the write, so that a change made meanwhile makes the buffer dirty again. pmem never
+ * sleeps, so on it none of this does, unless the buffer is locked by somebody else.
  * Invariant: at most one buffer head for a block; `dirty` holds exactly the buffers with BH_Dirty.
  */
 import type { block_device } from "../../kernel/include/blkdev.ts";
@@ -363,7 +363,9 @@ async function write_rest(
   await write_all(bdev, queue, from);
 }
 
-/** Writes every dirty buffer, by block number. Throws EIO if a write has failed since the last sync. */
+/**
+ * Writes every dirty buffer, by block number. Throws EIO if a write has failed since the last sync.
+ */
 export function sync_blockdev(bdev: block_device): Sometime<void> {
   const { dirty } = bdev_buffers(bdev);
   const queue = [...dirty].sort((a, b) => a.b_blocknr - b.b_blocknr);
@@ -395,8 +397,8 @@ export function kill_bdev(bdev: block_device): void {
 }
 
 /**
- * The blocks have become file data: a cached buffer of one, left from its life as metadata, must not
- * be written over it later.
+ * The blocks have become file data: a cached buffer of one, left from its life as metadata, must
+ * not be written over it later.
  */
 export function clean_bdev_aliases(bdev: block_device, block: number, len: number): Sometime<void> {
   const b = bdev.bd_buffers as bdev_buffers | null;

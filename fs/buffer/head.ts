@@ -1,7 +1,7 @@
 /**
  * fs/buffer/head.ts - the buffer head: one block, its bytes in DRAM, and what is known about it.
- * Linux: struct buffer_head, include/linux/buffer_head.h. Differs: a buffer of the device cache owns its
- * bytes (there is no page behind it); a buffer of a cached page shows a piece of the page.
+ * Linux: struct buffer_head, include/linux/buffer_head.h. Differs: a buffer of the device cache
+ * owns its bytes (there is no page behind it); a buffer of a cached page shows a piece of the page.
  *
  * The state bits are written by whoever holds the buffer lock, except as noted.
  */

@@ -1,13 +1,13 @@
 /**
  * fs/buffer/page.ts - the blocks of a cached page of a file: which are mapped, delayed, new, dirty.
- * Linux: fs/buffer.c (create_empty_buffers ... block_write_full_page). Differs: page.private is an array
- * of buffers in order, in place of a ring.
+ * Linux: fs/buffer.c (create_empty_buffers ... block_write_full_page). Differs: page.private is an
+ * array of buffers in order, in place of a ring.
  *
  * Reading order: create_empty_buffers() -> __block_write_begin() -> block_commit_write() ->
  * __block_write_full_page(); block_read_full_folio(); block_truncate_page()
  *
- * Locks: the page lock for everything here. A page's buffers are read and written under it (or, while
- * PG_writeback is set, by the writer alone), so the buffer lock is not used.
+ * Locks: the page lock for everything here. A page's buffers are read and written under it (or,
+ * while PG_writeback is set, by the writer alone), so the buffer lock is not used.
  * `get_block` is the filesystem's block map for one block: it maps the buffer (map_bh), and with
  * `create` allocates (BH_New), reserves (BH_Delay) or leaves unwritten (BH_Unwritten).
  */
@@ -114,7 +114,9 @@ export function block_dirty_folio(mapping: address_space, page: page): boolean {
   return filemap_dirty_folio(mapping, page);
 }
 
-/** invalidate_folio: the blocks wholly in [offset, offset + len) of the page have no data any more. */
+/**
+ * invalidate_folio: the blocks wholly in [offset, offset + len) of the page have no data any more.
+ */
 export function block_invalidate_folio(page: page, offset: number, len: number): void {
   if (!page_has_buffers(page)) return;
   const stop = offset + len;
@@ -155,8 +157,8 @@ function read_buffer(bh: buffer_head): Sometime<void> {
 }
 
 /**
- * Reads the page: mapped blocks from the device, holes as zeroes. Unlocks the page. Throws EIO when a
- * block could not be read (the others are read, the page is not up to date).
+ * Reads the page: mapped blocks from the device, holes as zeroes. Unlocks the page. Throws EIO when
+ * a block could not be read (the others are read, the page is not up to date).
  */
 export async function block_read_full_folio(page: page, get_block: get_block_t): Promise<void> {
   const inode = page.mapping!.host;
@@ -240,8 +242,8 @@ async function prepare_block(
 }
 
 /**
- * Makes the page (locked) ready for bytes [pos, pos + len) to be copied into it. Throws ENOSPC, EIO ...;
- * blocks allocated by then are zeroed.
+ * Makes the page (locked) ready for bytes [pos, pos + len) to be copied into it. Throws ENOSPC, EIO
+ * ...; blocks allocated by then are zeroed.
  */
 export async function __block_write_begin(
   page: page,
@@ -314,8 +316,8 @@ export function block_commit_write(page: page, from: number, to: number): void {
 }
 
 /**
- * After the copy of `copied` of `len` bytes. Returns how many count: 0 when a short copy left a block
- * that was never read half filled.
+ * After the copy of `copied` of `len` bytes. Returns how many count: 0 when a short copy left a
+ * block that was never read half filled.
  */
 export function block_write_end(page: page, pos: number, len: number, copied: number): number {
   const start = pos % page_address(page).length;
@@ -394,9 +396,9 @@ async function write_buffers(mapping: address_space, list: buffer_head[], opf: n
 }
 
 /**
- * Writes the dirty blocks of the page, allocating what is not mapped. The page is locked and not under
- * writeback; it is unlocked while the IO runs. Throws what get_block threw; a failed write is noted in
- * the mapping.
+ * Writes the dirty blocks of the page, allocating what is not mapped. The page is locked and not
+ * under writeback; it is unlocked while the IO runs. Throws what get_block threw; a failed write is
+ * noted in the mapping.
  */
 export async function __block_write_full_page(
   inode: inode,
@@ -413,7 +415,8 @@ export async function __block_write_full_page(
     await map_dirty_blocks(inode, page, list, get_block);
   } catch (err) {
     if (!is_errno(err)) throw err;
-    // What is mapped is written all the same; the rest stays dirty in its buffers, lost with the page.
+    // What is mapped is written all the same; the rest stays dirty in its buffers, lost with the
+    // page.
     map_error = err;
     page.flags |= PG_error;
     mapping_set_error(mapping, err);
@@ -443,7 +446,9 @@ export async function block_write_full_page(
   await __block_write_full_page(inode, page, get_block, wbc);
 }
 
-/** Zeroes bytes [from, from + length) within one block of the page cache, reading the block first. */
+/**
+ * Zeroes bytes [from, from + length) within one block of the page cache, reading the block first.
+ */
 export async function block_zero_page_range(
   mapping: address_space,
   from: number,

@@ -1,10 +1,11 @@
 /**
  * fs/dax/associate.ts - which file a device page belongs to, and whether somebody else uses it.
- * Linux: fs/dax.c (dax_associate_entry, dax_disassociate_entry, dax_busy_page, dax_layout_busy_page).
+ * Linux: fs/dax.c (dax_associate_entry, dax_disassociate_entry, dax_busy_page,
+ * dax_layout_busy_page).
  *
- * Through 6.14 a device page rests at one reference and says in `mapping` and `index` where in which
- * file it is; memory failure finds the entry that way. A page shared by several files (reflink) has
- * the mark PAGE_MAPPING_DAX_COW instead, and its index counts the sharers.
+ * Through 6.14 a device page rests at one reference and says in `mapping` and `index` where in
+ * which file it is; memory failure finds the entry that way. A page shared by several files
+ * (reflink) has the mark PAGE_MAPPING_DAX_COW instead, and its index counts the sharers.
  *
  * Locks: i_pages of the mapping, and the entry locked (or being taken out).
  */

@@ -1,8 +1,8 @@
 /**
  * fs/dax/entry.ts - what a DAX mapping keeps for a page or a 2 MiB range: one 31-bit number.
  * Linux: fs/dax.c (DAX_LOCKED ... dax_entry_size). Differs: the encoding. The kernel has four flag
- * bits below the frame number; here four bits of order take the place of its PMD bit, and the frame is
- * relative to the DAX device, so that the entry stays a small integer. dax_to_value() shows the
+ * bits below the frame number; here four bits of order take the place of its PMD bit, and the frame
+ * is relative to the DAX device, so that the entry stays a small integer. dax_to_value() shows the
  * kernel's form.
  *
  *   bit 0      LOCKED     somebody works on the range
@@ -74,7 +74,9 @@ export function dax_entry_pages(entry: number): number {
   return 1 << dax_entry_order(entry);
 }
 
-/** First index that the entry found at `index` covers: what its lock and its waiters are keyed by. */
+/**
+ * First index that the entry found at `index` covers: what its lock and its waiters are keyed by.
+ */
 export function dax_entry_start(entry: number, index: number): number {
   const order = dax_entry_order(entry);
   return order === 0 ? index : index - (index % (1 << order));

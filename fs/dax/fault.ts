@@ -2,16 +2,17 @@
  * fs/dax/fault.ts - page faults on DAX files: from the block map to a page-table entry.
  * Linux: fs/dax.c (dax_iomap_pte_fault, dax_iomap_pmd_fault, dax_fault_iter, dax_insert_entry).
  *
- * Reading order: dax_iomap_fault() -> step() with its stages -> dax_fault_iter() -> dax_insert_entry()
+ * Reading order: dax_iomap_fault() -> step() with its stages -> dax_fault_iter() ->
+ * dax_insert_entry()
  *
- * A fault: lock the entry (GRAB), ask the filesystem (MAP), put storage or a zero page into entry and page
- * table (ACT), ask again so that iomap_end runs (MAP), unlock the entry. It is an object with a stage,
- * so that it runs through without a promise as long as nothing has to wait, and goes on from where
- * it waited otherwise.
+ * A fault: lock the entry (GRAB), ask the filesystem (MAP), put storage or a zero page into entry
+ * and page table (ACT), ask again so that iomap_end runs (MAP), unlock the entry. It is an object
+ * with a stage, so that it runs through without a promise as long as nothing has to wait, and goes
+ * on from where it waited otherwise.
  *
- * Locks: caller: mmap_lock(r), freeze level 2 for a write, invalidate_lock(r). Here: the entry, over
- * iomap_begin and iomap_end and the page-table insert; i_mmap_rwsem(r) while a zero page is unmapped.
- * MAP_SYNC: the entry is unlocked, and the insert left out, until the metadata is durable
+ * Locks: caller: mmap_lock(r), freeze level 2 for a write, invalidate_lock(r). Here: the entry,
+ * over iomap_begin and iomap_end and the page-table insert; i_mmap_rwsem(r) while a zero page is
+ * unmapped. MAP_SYNC: the entry is unlocked, and the insert left out, until the metadata is durable
  * (dax_finish_sync_fault): between the two nothing is held but the caller's locks.
  *
  * A file with bits of both: a page entry may not replace a PMD entry with storage. Such a PMD entry
@@ -35,6 +36,7 @@ import type { iomap_ops } from "../../kernel/include/iomap.ts";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
 import {
   FAULT_FLAG_WRITE,
+  PMD_ORDER,
   VM_FAULT_DONE_COW,
   VM_FAULT_ERROR,
   VM_FAULT_FALLBACK,
@@ -151,7 +153,9 @@ function dax_fault_is_cow(f: dax_fault): boolean {
   return is_write(f) && (f.iter.iomap.flags & IOMAP_F_SHARED) !== 0;
 }
 
-/** The entry is now `entry`, or stays what it is: unless it was only a place holder or is shared. */
+/**
+ * The entry is now `entry`, or stays what it is: unless it was only a place holder or is shared.
+ */
 function replace_entry(f: dax_fault, entry: number, dirty: boolean, cow: boolean): void {
   const { mapping, xas } = f;
   xas_reset(xas);
@@ -170,8 +174,9 @@ function replace_entry(f: dax_fault, entry: number, dirty: boolean, cow: boolean
 }
 
 /**
- * Puts frame `pfn`, or a zero page (`flags`), into the locked entry. A dirty tag is set at every fault
- * up to 6.1, read faults too; later only for writes. With MAP_SYNC it is set when the fault is finished.
+ * Puts frame `pfn`, or a zero page (`flags`), into the locked entry. A dirty tag is set at every
+ * fault up to 6.1, read faults too; later only for writes. With MAP_SYNC it is set when the fault
+ * is finished.
  */
 function dax_insert_entry(f: dax_fault, pfn: number, flags: number): MaybeWait {
   const { mapping } = f;
@@ -241,7 +246,9 @@ function and_then(x: Sometime<number>, fn: (ret: number) => number): Sometime<nu
   return typeof x === "number" ? fn(x) : x.then(fn);
 }
 
-/** Storage is in the entry: copy what a shared block needs, then insert, or leave it to MAP_SYNC. */
+/**
+ * Storage is in the entry: copy what a shared block needs, then insert, or leave it to MAP_SYNC.
+ */
 function insert_mapping(f: dax_fault, pfn: number, paddr: number, size: number): number {
   const { iter, vmf } = f;
   const src = iter.srcmap;
@@ -261,7 +268,9 @@ function insert_mapping(f: dax_fault, pfn: number, paddr: number, size: number):
   return vmf_insert_mixed(vmf.vma, vmf.address, pfn);
 }
 
-/** Does the mapping the filesystem gave. Returns a VM_FAULT code; throws Errno for a failed access. */
+/**
+ * Does the mapping the filesystem gave. Returns a VM_FAULT code; throws Errno for a failed access.
+ */
 function dax_fault_iter(f: dax_fault): Sometime<number> {
   const m = f.iter.iomap;
   const pmd = f.order !== 0;
@@ -498,9 +507,9 @@ function dax_iomap_pmd_fault(
 }
 
 /**
- * Serves a fault on a DAX file with an entry of `order` (0 or a PMD's). Returns a VM_FAULT code; what else
- * the filesystem wants to know goes to `result`, which a MAP_SYNC mapping needs. The caller holds
- * invalidate_lock and, for a write, freeze level 2 and its transaction.
+ * Serves a fault on a DAX file with an entry of `order` (0 or a PMD's). Returns a VM_FAULT code;
+ * what else the filesystem wants to know goes to `result`, which a MAP_SYNC mapping needs. The
+ * caller holds invalidate_lock and, for a write, freeze level 2 and its transaction.
  */
 export function dax_iomap_fault(
   vmf: vm_fault,
@@ -509,6 +518,7 @@ export function dax_iomap_fault(
   result: dax_fault_result | null = null,
 ): Sometime<number> {
   if (order === 0) return dax_iomap_pte_fault(vmf, ops, result);
-  if (order === pmd_order(vmf.vma.vm_mm.kernel)) return dax_iomap_pmd_fault(vmf, ops, result);
+  // mm says PMD_ORDER for that level whatever the page size.
+  if (order === PMD_ORDER) return dax_iomap_pmd_fault(vmf, ops, result);
   return VM_FAULT_FALLBACK;
 }

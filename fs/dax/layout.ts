@@ -1,10 +1,10 @@
 /**
- * fs/dax/layout.ts - taking entries out, and waiting for pages that others still use before blocks go.
- * Linux: fs/dax.c (dax_layout_busy_page_range, dax_delete_mapping_entry), fs/ext4/inode.c
+ * fs/dax/layout.ts - taking entries out, and waiting for pages that others still use before blocks
+ * go. Linux: fs/dax.c (dax_layout_busy_page_range, dax_delete_mapping_entry), fs/ext4/inode.c
  * (ext4_break_layouts), fs/xfs/xfs_file.c (xfs_break_dax_layouts).
  *
- * Locks: the caller holds invalidate_lock for writing (no fault can come in) and i_rwsem; the wait for
- * a busy page drops invalidate_lock, as who uses the page may need it.
+ * Locks: the caller holds invalidate_lock for writing (no fault can come in) and i_rwsem; the wait
+ * for a busy page drops invalidate_lock, as who uses the page may need it.
  */
 import type { inode, Sometime } from "../../kernel/include/fs.ts";
 import { LLONG_MAX, S_DAX } from "../../kernel/include/fs.ts";
@@ -118,9 +118,9 @@ async function find_busy(mapping: address_space, xas: xa_state, end: number): Pr
 }
 
 /**
- * Unmaps bytes [start, end] of a DAX file and returns a page there that somebody besides page tables
- * uses (DMA, a pipe), or null. Since new uses start from a mapping, and faults are held off, a null
- * stays true.
+ * Unmaps bytes [start, end] of a DAX file and returns a page there that somebody besides page
+ * tables uses (DMA, a pipe), or null. Since new uses start from a mapping, and faults are held off,
+ * a null stays true.
  */
 export async function dax_layout_busy_page_range(
   mapping: address_space,
@@ -159,9 +159,9 @@ export function dax_wait_page_idle(kernel: Kernel, page: page): MaybeWait {
 }
 
 /**
- * Waits until no page of bytes [start, end] of the file is in use elsewhere. `unlock` and `lock` drop
- * and take the caller's lock against faults around each sleep; after one everything is looked at
- * again. Throws ERESTARTSYS when a signal comes, with the lock held.
+ * Waits until no page of bytes [start, end] of the file is in use elsewhere. `unlock` and `lock`
+ * drop and take the caller's lock against faults around each sleep; after one everything is looked
+ * at again. Throws ERESTARTSYS when a signal comes, with the lock held.
  */
 export async function dax_break_layout(
   inode: inode,

@@ -3,17 +3,18 @@
  * Linux: fs/dax.c (dax_entry_waitqueue ... grab_mapping_entry, dax_lock_page). Differs: who holds
  * which entry is known, so a wait is an edge of the wait-for graph.
  *
- * Reading order: get_unlocked_entry() -> dax_lock_entry() -> dax_unlock_entry(); grab_mapping_entry()
+ * Reading order: get_unlocked_entry() -> dax_lock_entry() -> dax_unlock_entry();
+ * grab_mapping_entry()
  *
- * Locks: the bit changes, and is looked at, under i_pages' spinlock, which is dropped around a sleep. So
- * a task that saw the bit is in its queue before the holder can clear it.
+ * Locks: the bit changes, and is looked at, under i_pages' spinlock, which is dropped around a
+ * sleep. So a task that saw the bit is in its queue before the holder can clear it.
  * Keys: (mapping, first index of the entry): all pages of a PMD entry share one lock.
  *
  * Wake-ups: waiters are exclusive. Unlocking wakes the next (WAKE_NEXT); taking an entry out or
  * splitting a PMD wakes all (WAKE_ALL), as they may find other entries. Invariant: a task that was
- * woken and then does not lock the entry passes the wake-up on (put_unlocked_entry), or the next waiter
- * sleeps for ever. wait_entry_unlocked() waits without being exclusive, as its inode may be gone
- * before it could pass anything on.
+ * woken and then does not lock the entry passes the wake-up on (put_unlocked_entry), or the next
+ * waiter sleeps for ever. wait_entry_unlocked() waits without being exclusive, as its inode may be
+ * gone before it could pass anything on.
  */
 import { GFP_KERNEL } from "../../kernel/include/gfp.ts";
 import { EIO, ENOMEM } from "../../kernel/include/errno.ts";
@@ -198,9 +199,9 @@ function peek_entry(mapping: address_space, xas: xa_state, order: number): numbe
 }
 
 /**
- * The entry at the cursor once nobody has it locked; null when there is none, XA_RETRY_ENTRY when it is
- * of a smaller order than asked for. i_pages is locked before and after (dropped meanwhile, the cursor
- * moved, if it had to wait). Lock the entry or call put_unlocked_entry().
+ * The entry at the cursor once nobody has it locked; null when there is none, XA_RETRY_ENTRY when
+ * it is of a smaller order than asked for. i_pages is locked before and after (dropped meanwhile,
+ * the cursor moved, if it had to wait). Lock the entry or call put_unlocked_entry().
  */
 export function get_unlocked_entry(
   mapping: address_space,
@@ -213,9 +214,10 @@ export function get_unlocked_entry(
 }
 
 /**
- * For a walk that stands on a locked entry: the entry once it is unlocked, or null when the walk has to
- * leave it. From 6.15 on the walk waits. Before, it asks for what is in the way *behind* the cursor,
- * which is nothing: a locked entry is passed by, its data not flushed, its pages not checked.
+ * For a walk that stands on a locked entry: the entry once it is unlocked, or null when the walk
+ * has to leave it. From 6.15 on the walk waits. Before, it asks for what is in the way *behind* the
+ * cursor, which is nothing: a locked entry is passed by, its data not flushed, its pages not
+ * checked.
  */
 export function get_scanned_entry(
   mapping: address_space,
@@ -286,7 +288,9 @@ export function dax_unlock_entry(mapping: address_space, xas: xa_state, entry: n
   dax_wake_entry(mapping, xas, entry, WAKE_NEXT);
 }
 
-/** Makes a PMD-sized zero or empty entry go, so that a page entry fits. i_pages locked throughout. */
+/**
+ * Makes a PMD-sized zero or empty entry go, so that a page entry fits. i_pages locked throughout.
+ */
 function downgrade(mapping: address_space, xas: xa_state, index: number, entry: number): void {
   dax_disassociate_entry(mapping, entry, false);
   xas_store(xas, null);
@@ -437,8 +441,8 @@ export function dax_unlock_page(page: page, cookie: number): void {
 }
 
 /**
- * Locks the entry at `index` of a file. `page` is null and the cookie DAX_NO_ENTRY where there is no
- * storage to lock; the cookie is null when the mapping is no DAX mapping.
+ * Locks the entry at `index` of a file. `page` is null and the cookie DAX_NO_ENTRY where there is
+ * no storage to lock; the cookie is null when the mapping is no DAX mapping.
  */
 export async function dax_lock_mapping_entry(
   mapping: address_space,

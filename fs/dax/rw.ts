@@ -4,13 +4,13 @@
  *
  * Reading order: dax_iomap_rw() -> dax_iomap_iter() -> copy_extent()
  *
- * Hot path: while the filesystem answers from memory and the user's pages are there, none of this makes
- * a promise or an object; the first function that has to wait hands its numbers to an async twin
- * (..._rest) that finishes the job.
+ * Hot path: while the filesystem answers from memory and the user's pages are there, none of this
+ * makes a promise or an object; the first function that has to wait hands its numbers to an async
+ * twin (..._rest) that finishes the job.
  *
  * Locks: i_rwsem as the caller took it (asserted); the SRCU section of the DAX devices around the
- * copy, which may fault. No DAX entry is locked or looked at: read() and write() go past the mappings,
- * but for a write that allocated, which takes mappings of the hole away first.
+ * copy, which may fault. No DAX entry is locked or looked at: read() and write() go past the
+ * mappings, but for a write that allocated, which takes mappings of the hole away first.
  */
 import type { dax_range } from "../../kernel/include/dax.ts";
 import { DAX_ACCESS, DAX_RECOVERY_WRITE } from "../../kernel/include/dax.ts";
@@ -54,9 +54,9 @@ export function dax_iomap_pgoff(kernel: Kernel, m: iomap, pos: number): number {
 }
 
 /**
- * Where the page of `pos` is, checked for a mapping of `size` bytes: EINVAL when less than that follows
- * or the frame is not aligned to it, else what dax_direct_access throws. The result is valid until the
- * next call: take the numbers out at once.
+ * Where the page of `pos` is, checked for a mapping of `size` bytes: EINVAL when less than that
+ * follows or the frame is not aligned to it, else what dax_direct_access throws. The result is
+ * valid until the next call: take the numbers out at once.
  */
 export function dax_iomap_direct_access(
   kernel: Kernel,
@@ -124,7 +124,8 @@ function next_piece(iomi: iomap_iter_t, pos: number, end: number, write: boolean
   const m = iomi.iomap;
   const out = fs_state(kernel).dax_scratch;
   const offset = pos % page_size;
-  // To the end of the mapping, although a read may stop at the end of the file before: as in the kernel.
+  // To the end of the mapping, although a read may stop at the end of the file before: as in the
+  // kernel.
   const length = iomi.pos + iomap_length(iomi) - pos;
   const nr = Math.ceil((length + offset) / page_size);
   const pgoff = dax_iomap_pgoff(kernel, m, pos);
@@ -300,9 +301,9 @@ async function rw_rest(
 }
 
 /**
- * Moves the iterator's bytes from or to the file at ki_pos. Returns bytes moved, short after a failure
- * or at the end of the file; throws the error when nothing was moved. Caller: i_rwsem, exclusive for a
- * write.
+ * Moves the iterator's bytes from or to the file at ki_pos. Returns bytes moved, short after a
+ * failure or at the end of the file; throws the error when nothing was moved. Caller: i_rwsem,
+ * exclusive for a write.
  */
 export function dax_iomap_rw(iocb: kiocb, i: iov_iter, ops: iomap_ops): Sometime<number> {
   const inode = iocb.ki_filp.f_mapping.host;

@@ -1,12 +1,13 @@
 /**
- * fs/dax/sync_fault.ts - the second half of a MAP_SYNC write fault: make the metadata durable, then map.
- * Linux: fs/dax.c (dax_finish_sync_fault, dax_insert_pfn_mkwrite).
+ * fs/dax/sync_fault.ts - the second half of a MAP_SYNC write fault: make the metadata durable, then
+ * map. Linux: fs/dax.c (dax_finish_sync_fault, dax_insert_pfn_mkwrite).
  *
  * Between the halves the entry is unlocked: it may be split, freed or written back. What is found
  * then decides; on any doubt nothing is inserted and the access faults again.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import {
+  PMD_ORDER,
   VM_FAULT_FALLBACK,
   VM_FAULT_NOPAGE,
   VM_FAULT_SIGBUS,
@@ -32,7 +33,8 @@ import {
 import { PAGECACHE_TAG_DIRTY } from "../../mm/address_space.ts";
 import { trace_dax_insert_pfn_mkwrite, trace_dax_insert_pfn_mkwrite_no_entry } from "./trace.ts";
 
-async function dax_insert_pfn_mkwrite(vmf: vm_fault, order: number, pfn: number): Promise<number> {
+async function dax_insert_pfn_mkwrite(vmf: vm_fault, level: number, pfn: number): Promise<number> {
+  const order = level === PMD_ORDER ? pmd_order(vmf.vma.vm_mm.kernel) : level;
   const mapping = vmf.vma.vm_file!.f_mapping;
   const pages = mapping.i_pages;
   const xas = order === 0 ? XA_STATE(pages, vmf.pgoff) : XA_STATE_ORDER(pages, vmf.pgoff, order);
@@ -57,8 +59,9 @@ async function dax_insert_pfn_mkwrite(vmf: vm_fault, order: number, pfn: number)
 }
 
 /**
- * After VM_FAULT_NEEDDSYNC: fsyncs the faulted range, then inserts frame `pfn` (as dax_iomap_fault() left
- * it) writable. SIGBUS when the fsync fails. Neither a transaction nor an entry lock may be held.
+ * After VM_FAULT_NEEDDSYNC: fsyncs the faulted range, then inserts frame `pfn` (as
+ * dax_iomap_fault() left it) writable. SIGBUS when the fsync fails. Neither a transaction nor an
+ * entry lock may be held.
  */
 export async function dax_finish_sync_fault(
   vmf: vm_fault,
@@ -68,8 +71,9 @@ export async function dax_finish_sync_fault(
   const size = vmf.vma.vm_mm.kernel.PAGE_SIZE;
   // From the faulting page on, also for a PMD: as in the kernel, and as its traces show.
   const start = vmf.pgoff * size;
+  const nr = order === PMD_ORDER ? 1 << pmd_order(vmf.vma.vm_mm.kernel) : 1;
   try {
-    await vfs_fsync_range(vmf.vma.vm_file!, start, start + (size << order) - 1, true);
+    await vfs_fsync_range(vmf.vma.vm_file!, start, start + size * nr - 1, true);
   } catch (err) {
     if (!is_errno(err)) throw err;
     return VM_FAULT_SIGBUS;

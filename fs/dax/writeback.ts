@@ -4,10 +4,10 @@
  *
  * Reading order: dax_writeback_mapping_range() -> dax_writeback_one()
  *
- * Dirty entries of the range get the tag TOWRITE first, so that stores that come later cannot keep a
- * writer busy for ever. For each: lock the entry, write-protect every mapping of it, flush its cache
- * lines, clear DIRTY, unlock. A store after the protection faults, and the fault waits for the
- * entry: so nothing dirty is left when DIRTY goes.
+ * Dirty entries of the range get the tag TOWRITE first, so that stores that come later cannot keep
+ * a writer busy for ever. For each: lock the entry, write-protect every mapping of it, flush its
+ * cache lines, clear DIRTY, unlock. A store after the protection faults, and the fault waits for
+ * the entry: so nothing dirty is left when DIRTY goes.
  *
  * Locks: the entry > i_mmap_rwsem(r) > page_table_lock. i_pages is dropped over all of that.
  */
@@ -130,7 +130,10 @@ async function protect_mappings(
   mapping.i_mmap_rwsem.up_read();
 }
 
-/** Writes one entry back. i_pages is locked before and after. Throws EIO for something that is no entry. */
+/**
+ * Writes one entry back. i_pages is locked before and after. Throws EIO for something that is no
+ * entry.
+ */
 async function dax_writeback_one(
   mapping: address_space,
   dev: dax_device,
@@ -199,8 +202,8 @@ async function write_tagged(
 
 /**
  * Flushes the dirty pages of wbc's range to the persistence domain; the fence is the caller's. Does
- * nothing unless the caller waits (WB_SYNC_ALL). EIO, warned about once, for a file whose blocks are not
- * of page size: a block would have several entries, or an entry several blocks.
+ * nothing unless the caller waits (WB_SYNC_ALL). EIO, warned about once, for a file whose blocks
+ * are not of page size: a block would have several entries, or an entry several blocks.
  */
 export async function dax_writeback_mapping_range(
   mapping: address_space,

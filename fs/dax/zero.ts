@@ -66,8 +66,8 @@ async function zero_extent(iter: iomap_iter_t): Promise<number> {
 }
 
 /**
- * Zeroes bytes [pos, pos + len): holes and unwritten extents are zero already. True if something was
- * written. The zeroes are durable after the next fence.
+ * Zeroes bytes [pos, pos + len): holes and unwritten extents are zero already. True if something
+ * was written. The zeroes are durable after the next fence.
  */
 export async function dax_zero_range(
   inode: inode,

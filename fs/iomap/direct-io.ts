@@ -1,11 +1,12 @@
 /**
  * fs/iomap/direct-io.ts - O_DIRECT: between the iterator and the device, past the page cache.
- * Linux: fs/iomap/direct-io.c. Differs: always synchronous; a bio's data goes through a bounce array.
+ * Linux: fs/iomap/direct-io.c. Differs: always synchronous; a bio's data goes through a bounce
+ * array.
  *
  * Reading order: iomap_dio_rw() -> dio_extent() -> dio_bio() ; iomap_dio_complete()
  *
- * Locks: i_rwsem as the filesystem took it; i_dio_count is raised over the IO, so that truncation, which
- * waits for it, cannot free the blocks meanwhile.
+ * Locks: i_rwsem as the filesystem took it; i_dio_count is raised over the IO, so that truncation,
+ * which waits for it, cannot free the blocks meanwhile.
  */
 import { REQ_FUA, REQ_OP_READ, REQ_OP_WRITE, REQ_SYNC } from "../../kernel/include/blkdev.ts";
 import { EAGAIN, EFAULT, EINVAL, EIO, ENOTBLK, is_errno } from "../../kernel/include/errno.ts";
@@ -209,7 +210,9 @@ async function quietly(p: Sometime<unknown>): Promise<void> {
   }
 }
 
-/** What has to be right before any IO. Throws EAGAIN, ENOTBLK (do it buffered), or a write error. */
+/**
+ * What has to be right before any IO. Throws EAGAIN, ENOTBLK (do it buffered), or a write error.
+ */
 async function prepare(dio: iomap_dio, iomi: iomap_iter_t, dio_flags: number): Promise<void> {
   const { iocb } = dio;
   const { inode } = iomi;
@@ -237,8 +240,8 @@ async function prepare(dio: iomap_dio, iomi: iomap_iter_t, dio_flags: number): P
 
 /**
  * Reads or writes directly at ki_pos. Returns bytes moved. EINVAL: position, length or memory not
- * aligned to the device's blocks; ENOTBLK: the page cache is in the way, do it buffered; EAGAIN: would
- * have to wait (IOCB_NOWAIT) or to allocate (IOMAP_DIO_OVERWRITE_ONLY).
+ * aligned to the device's blocks; ENOTBLK: the page cache is in the way, do it buffered; EAGAIN:
+ * would have to wait (IOCB_NOWAIT) or to allocate (IOMAP_DIO_OVERWRITE_ONLY).
  */
 export async function iomap_dio_rw(
   iocb: kiocb,

@@ -1,6 +1,7 @@
 /**
  * fs/iomap/fiemap.ts - telling user space where a file's blocks are.
- * Linux: fs/iomap/fiemap.c (iomap_fiemap, iomap_bmap), fs/ioctl.c (fiemap_prep, fiemap_fill_next_extent).
+ * Linux: fs/iomap/fiemap.c (iomap_fiemap, iomap_bmap), fs/ioctl.c (fiemap_prep,
+ * fiemap_fill_next_extent).
  */
 import { EBADR, EFBIG, EINVAL, ENOENT } from "../../kernel/include/errno.ts";
 import {
@@ -36,9 +37,9 @@ import { iomap_addr, iomap_length, iomap_walk } from "./iter.ts";
 const FIEMAP_EXTENT_DATA_ENCRYPTED = 0x80;
 
 /**
- * Checks a request and writes the file's data if FIEMAP_FLAG_SYNC asks for it. Returns the length cut to
- * what the filesystem can hold. EINVAL: no length; EFBIG: start beyond that; EBADR: flags not in
- * `supported` (those are left in fi_flags).
+ * Checks a request and writes the file's data if FIEMAP_FLAG_SYNC asks for it. Returns the length
+ * cut to what the filesystem can hold. EINVAL: no length; EFBIG: start beyond that; EBADR: flags
+ * not in `supported` (those are left in fi_flags).
  */
 export async function fiemap_prep(
   inode: inode,

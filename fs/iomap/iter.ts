@@ -8,9 +8,9 @@
  *   iomap_iter_put(iter);
  *
  * Each step ends the previous mapping (iomap_end with what was processed), then asks for the next.
- * Leaving `processed` 0, or setting `error`, ends the walk after iomap_end. Nothing is allocated while
- * the filesystem answers at once: iterators are pooled per kernel, and a promise appears only where the
- * filesystem made one.
+ * Leaving `processed` 0, or setting `error`, ends the walk after iomap_end. Nothing is allocated
+ * while the filesystem answers at once: iterators are pooled per kernel, and a promise appears only
+ * where the filesystem made one.
  */
 import type { Errno } from "../../kernel/include/errno.ts";
 import { EIO } from "../../kernel/include/errno.ts";
@@ -173,8 +173,8 @@ export function iomap_iter(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> 
 }
 
 /**
- * Runs `actor` over the whole range, for callers on cold paths. It returns the bytes it processed of
- * the current mapping (0 ends the walk). Returns the position where the walk ended.
+ * Runs `actor` over the whole range, for callers on cold paths. It returns the bytes it processed
+ * of the current mapping (0 ends the walk). Returns the position where the walk ended.
  */
 export async function iomap_walk(
   inode: inode,

@@ -10,7 +10,10 @@ import type { iomap_ops } from "../../kernel/include/iomap.ts";
 import { mapping_seek_hole_data } from "../../mm/filemap.ts";
 import { iomap_length, iomap_walk } from "./iter.ts";
 
-/** The first position of a hole at or behind `pos`: the end of the file at the latest. ENXIO beyond it. */
+/**
+ * The first position of a hole at or behind `pos`: the end of the file at the latest. ENXIO beyond
+ * it.
+ */
 export async function iomap_seek_hole(inode: inode, pos: number, ops: iomap_ops): Promise<number> {
   const size = inode.i_size;
   if (pos < 0 || pos >= size) throw ENXIO;

@@ -1,5 +1,6 @@
 /**
- * fs/iomap/swapfile.ts - may a file be swap space, and where are its pages? Linux: fs/iomap/swapfile.c.
+ * fs/iomap/swapfile.ts - may a file be swap space, and where are its pages? Linux:
+ * fs/iomap/swapfile.c.
  *
  * Refusals are logged as the kernel words them, since swapon(8) shows nothing but EINVAL.
  */
@@ -52,8 +53,8 @@ function add_pages(out: swap_extent[], run: { addr: number; len: number }, page:
 }
 
 /**
- * The page runs of a swap file. Throws EINVAL, with a line in the log that names the file `name`, for a
- * file with holes, shared or uncommitted extents, or less than a page.
+ * The page runs of a swap file. Throws EINVAL, with a line in the log that names the file `name`,
+ * for a file with holes, shared or uncommitted extents, or less than a page.
  */
 export async function iomap_swapfile_activate(
   file: file,

@@ -1,4 +1,7 @@
-/** tests/drivers/bdev.test.ts - opening block devices: modes, exclusive holders, block sizes, partitions. */
+/**
+ * tests/drivers/bdev.test.ts - opening block devices: modes, exclusive holders, block sizes,
+ * partitions.
+ */
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENXIO } from "../../kernel/include/errno.ts";

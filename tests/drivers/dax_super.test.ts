@@ -1,4 +1,7 @@
-/** tests/drivers/dax_super.test.ts - the life of a DAX device, its holder, and who hears of failures. */
+/**
+ * tests/drivers/dax_super.test.ts - the life of a DAX device, its holder, and who hears of
+ * failures.
+ */
 import { DAX_ACCESS } from "../../kernel/include/dax.ts";
 import type { dax_device, dax_range } from "../../kernel/include/dax.ts";
 import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, EUCLEAN } from "../../kernel/include/errno.ts";

@@ -1,4 +1,7 @@
-/** tests/fs/buffer.test.ts - buffer heads: a device's blocks, write errors, and the blocks of cached pages. */
+/**
+ * tests/fs/buffer.test.ts - buffer heads: a device's blocks, write errors, and the blocks of cached
+ * pages.
+ */
 import { REQ_OP_READ, REQ_OP_WRITE } from "../../kernel/include/blkdev.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import { EIO, ENOSPC } from "../../kernel/include/errno.ts";

@@ -1,43 +1,34 @@
-/** tests/fs/dax.test.ts - DAX over a toy filesystem: read and write, faults, entries, writeback, truncation. */
+/**
+ * tests/fs/dax.test.ts - DAX over a toy filesystem: read and write, faults, entries, writeback,
+ * truncation.
+ */
 import { EFAULT, EIO } from "../../kernel/include/errno.ts";
 import type { Errno } from "../../kernel/include/errno.ts";
-import { LLONG_MAX, WB_SYNC_ALL, WB_SYNC_NONE } from "../../kernel/include/fs.ts";
-import type { file } from "../../kernel/include/fs.ts";
+import { LLONG_MAX } from "../../kernel/include/fs.ts";
 import { IOMAP_MAPPED, IOMAP_UNWRITTEN } from "../../kernel/include/iomap.ts";
-import {
-  MAP_ANONYMOUS,
-  MAP_FIXED,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  MAP_SHARED_VALIDATE,
-  MAP_SYNC,
-  PROT_READ,
-  PROT_WRITE,
-} from "../../kernel/include/mman.ts";
-import { XA_STATE, xa_load, xas_get_mark, xas_load } from "../../kernel/lib/xarray.ts";
-import type { task_struct } from "../../kernel/sched/task.ts";
-import { print_flags } from "../../kernel/trace.ts";
-import type { trace_event } from "../../kernel/trace.ts";
-import { is_signal, signal_text } from "../../kernel/signal.ts";
-import { PAGECACHE_TAG_DIRTY } from "../../mm/address_space.ts";
+import { MAP_FIXED, MAP_PRIVATE, MAP_SHARED } from "../../kernel/include/mman.ts";
 import { mm_alloc } from "../../mm/mm_init.ts";
-import { sys_mmap } from "../../mm/mmap.ts";
 import { get_page, pfn_to_page, put_page } from "../../mm/page.ts";
-import type { access_fault } from "../../mm/uaccess.ts";
 import {
   dax_break_layout,
   dax_layout_busy_page_range,
-  dax_lock_mapping_entry,
   dax_to_value,
   dax_truncate_page,
-  dax_unlock_mapping_entry,
-  dax_writeback_mapping_range,
   dax_zero_range,
   held_dax_entries,
 } from "../../fs/dax.ts";
 import { dax_entry_order, dax_is_zero_entry, dax_to_frame } from "../../fs/dax/entry.ts";
-import { FAULT_FLAG_TRACE, VM_FAULT_RESULT_TRACE } from "../../fs/dax/trace.ts";
 import { assert, suite } from "../lib/suite.ts";
+import {
+  ADDR,
+  entry_at,
+  events,
+  fixed,
+  is_dirty,
+  mmap_small,
+  rejects,
+  signal_of,
+} from "./dax_helpers.ts";
 import {
   FILE,
   MIB,
@@ -56,83 +47,8 @@ import {
   truncate,
   write,
 } from "./testfs.ts";
-import type { testfs } from "./testfs.ts";
 
 const t = suite("fs/dax");
-const PROT_RW = PROT_READ | PROT_WRITE;
-
-async function rejects(p: Promise<unknown>, errno: Errno): Promise<void> {
-  let got: unknown = "no error";
-  try {
-    await p;
-  } catch (err) {
-    got = err;
-  }
-  assert.is(got, errno);
-}
-
-/** The events of `fn`, short: name, flags that differ from a plain user fault, result. */
-async function events(fs: testfs, fn: () => Promise<unknown>): Promise<string[]> {
-  const out: string[] = [];
-  const stop = fs.kernel.trace.subscribe((e: trace_event) => out.push(short(e)), ["fs_dax"]);
-  try {
-    await fn();
-  } finally {
-    stop();
-  }
-  return out;
-}
-
-function short(e: trace_event): string {
-  const f = e.fields as Record<string, number>;
-  const words = [e.name.slice(4)];
-  const flags = print_flags(f["flags"] ?? 0, FAULT_FLAG_TRACE).split("|");
-  for (const w of ["WRITE", "MKWRITE"]) if (flags.includes(w)) words.push(w);
-  if (f["pgoff"] !== undefined) words.push(`0x${f["pgoff"].toString(16)}`);
-  if (f["pglen"] !== undefined) words.push(`len=0x${f["pglen"].toString(16)}`);
-  if (e.name === "dax_writeback_range") {
-    words.push(`0x${f["start_index"]!.toString(16)}-0x${f["end_index"]!.toString(16)}`);
-  }
-  if (f["result"]) words.push(print_flags(f["result"], VM_FAULT_RESULT_TRACE));
-  if (e.name === "dax_pmd_load_hole") words.push(`entry=${f["radix_entry"]}`);
-  return words.join(" ");
-}
-
-const entry_at = (f: file, index: number): number | null =>
-  xa_load(f.f_mapping.i_pages, index) as number | null;
-
-function is_dirty(f: file, index: number): boolean {
-  const xas = XA_STATE(f.f_mapping.i_pages, index);
-  xas_load(xas);
-  return xas_get_mark(xas, PAGECACHE_TAG_DIRTY);
-}
-
-const wbc = (sync_mode = WB_SYNC_ALL) => ({
-  nr_to_write: LLONG_MAX,
-  range_start: 0,
-  range_end: LLONG_MAX,
-  sync_mode,
-});
-/** As mmap(), with a page table around it already: then a fault does not try a PMD first. */
-async function mmap_small(task: task_struct, f: file, len: number, flags: number): Promise<number> {
-  const n = await sys_mmap(task, 0, PAGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, null, 0);
-  await store(task, n, text("x"));
-  return mmap(task, f, len, flags);
-}
-/** The signal that `p` ends with. */
-async function signal_of(p: Promise<unknown>): Promise<string> {
-  try {
-    await p;
-  } catch (err) {
-    const { info } = err as access_fault;
-    if (is_signal(info)) return signal_text(info);
-    throw err;
-  }
-  return "none";
-}
-const ADDR = 0x40000000;
-const fixed = (task: task_struct, f: file, len: number, flags = MAP_SHARED) =>
-  mmap(task, f, len, flags | MAP_FIXED, ADDR);
 
 // ---- read and write
 
@@ -407,7 +323,8 @@ t("the huge zero page gives way to page entries when one page of it is stored to
       "pmd_load_hole entry=6",
       "pmd_fault_done 0x0 NOPAGE",
     ]);
-    // Something is in the way of a PMD now: the toy allocates one block where asked for less than 2 MiB.
+    // Something is in the way of a PMD now: the toy allocates one block where asked for less than 2
+    // MiB.
     await write(fs, f, PAGE, text("data"));
     const got = await events(fs, async () => {
       assert.equal(await load(task, ADDR + PAGE, 4), text("data"));
@@ -525,209 +442,6 @@ t("bad sectors: SIGBUS for their page, PTEs around them, no PMD", async () => {
   });
 });
 
-// ---- MAP_SYNC
-
-t("MAP_SYNC: a store into new blocks is mapped only after the fsync", async () => {
-  const fs = make_testfs();
-  const f = make_file(fs, 4 * PAGE);
-  await as_user(fs, async (task) => {
-    const m = await mmap_small(task, f, 4 * PAGE, MAP_SHARED_VALIDATE | MAP_SYNC);
-    const got = await events(fs, () => store(task, m, text("a")));
-    assert.equal(got, [
-      "pte_fault WRITE 0x0",
-      "pte_fault_done WRITE 0x0 MAJOR|NEEDDSYNC",
-      "insert_pfn_mkwrite WRITE 0x0 NOPAGE",
-    ]);
-    assert.is(FILE(f.f_inode).fsyncs, 1);
-    assert.ok(is_dirty(f, 0));
-    const more = await events(fs, () => store(task, m + PAGE, text("b")));
-    assert.equal(more, [
-      "pte_fault WRITE 0x1",
-      "pte_fault_done WRITE 0x1 MAJOR|NEEDDSYNC",
-      "writeback_range 0x1-0x1",
-      "writeback_range_done",
-      "insert_pfn_mkwrite WRITE 0x1 NOPAGE",
-    ]);
-    await f.f_op.fsync!(f, 0, LLONG_MAX, false);
-    assert.equal(await events(fs, () => store(task, m, text("c"))), [
-      "pte_fault WRITE MKWRITE 0x0",
-      "pte_fault_done WRITE MKWRITE 0x0 NOPAGE",
-    ]);
-  });
-});
-
-t("MAP_SYNC on a PMD syncs from the faulting page on", async () => {
-  const fs = make_testfs();
-  const f = make_file(fs, 4 * MIB);
-  add_extent(fs, f, 0, 4 * MIB, IOMAP_MAPPED, 2 * MIB);
-  FILE(f.f_inode).dirty_metadata = true;
-  await as_user(fs, async (task) => {
-    await fixed(task, f, 4 * MIB, MAP_SHARED_VALIDATE | MAP_SYNC);
-    await store(task, ADDR, text("a"));
-    FILE(f.f_inode).dirty_metadata = true;
-    assert.equal(await events(fs, () => store(task, ADDR + 2 * MIB + PAGE, text("b"))), [
-      "pmd_fault WRITE 0x201",
-      "pmd_fault_done WRITE 0x201 NEEDDSYNC",
-      "writeback_range 0x201-0x400",
-      "writeback_range_done",
-      "insert_pfn_mkwrite WRITE 0x201 NOPAGE",
-    ]);
-  });
-});
-
-t(
-  "a MAP_SYNC fault whose blocks went during the sync inserts nothing and faults again",
-  async () => {
-    const fs = make_testfs();
-    const f = make_file(fs, 2 * PAGE);
-    const { fsync } = f.f_op;
-    let raced = false;
-    f.f_op.fsync = async (file, start, end, datasync) => {
-      await fsync!(file, start, end, datasync);
-      if (raced) return;
-      raced = true;
-      await fs.kernel.dax_mm_ops!.delete_mapping_entry(f.f_mapping, 0);
-    };
-    await as_user(fs, async (task) => {
-      const m = await mmap_small(task, f, 2 * PAGE, MAP_SHARED_VALIDATE | MAP_SYNC);
-      const got = await events(fs, () => store(task, m, text("z")));
-      assert.equal(got.slice(0, 3), [
-        "pte_fault WRITE 0x0",
-        "pte_fault_done WRITE 0x0 MAJOR|NEEDDSYNC",
-        "insert_pfn_mkwrite_no_entry WRITE 0x0 NOPAGE",
-      ]);
-      assert.equal(await load(task, m, 1), text("z"));
-    });
-  },
-);
-
-// ---- entry locks
-
-t("two tasks that fault one page go one after the other, and the wait is visible", async () => {
-  const fs = make_testfs();
-  const f = make_file(fs, 4 * PAGE);
-  const { machine, kernel } = fs;
-  const order: string[] = [];
-  machine.spawn(kernel, "holder", async () => {
-    await as_holder(fs, f, order);
-  });
-  for (const name of ["one", "two"]) {
-    machine.spawn(kernel, name, async (task) => {
-      task.mm = mm_alloc(kernel);
-      const m = await mmap_small(task, f, 4 * PAGE, MAP_SHARED);
-      await store(task, m, text(name));
-      order.push(name);
-    });
-  }
-  await machine.run();
-  assert.equal(order, ["waiting: one, two", "released", "one", "two"]);
-  assert.equal(held_dax_entries(kernel), []);
-});
-
-/** Locks the entry of page 0, lets the others run into it, looks at who waits, and unlocks. */
-async function as_holder(fs: testfs, f: file, order: string[]): Promise<void> {
-  const { kernel, machine } = fs;
-  const e = add_extent(fs, f, 0, PAGE);
-  kernel.current.mm = mm_alloc(kernel);
-  const m = await mmap_small(kernel.current, f, PAGE, MAP_SHARED);
-  await load(kernel.current, m, 1);
-  const { cookie, page } = await dax_lock_mapping_entry(f.f_mapping, 0);
-  assert.is(page?.pfn, fs.dev.base_pfn + e.addr / PAGE);
-  for (let i = 0; i < 8; i++) {
-    const p = machine.sched.yield();
-    if (p) await p;
-  }
-  const waiting = machine.blocked_tasks();
-  order.push(`waiting: ${waiting.map((w) => w.comm).join(", ")}`);
-  for (const w of waiting) assert.equal(w.blocked_by, [kernel.current.pid]);
-  dax_unlock_mapping_entry(f.f_mapping, 0, cookie!);
-  order.push("released");
-}
-
-t("a task that locks an entry it has locked is a deadlock that is found", async () => {
-  const fs = make_testfs();
-  const f = make_file(fs, PAGE);
-  add_extent(fs, f, 0, PAGE);
-  let name = "";
-  await as_user(fs, async (task) => {
-    await load(task, await mmap_small(task, f, PAGE, MAP_SHARED), 1);
-    await dax_lock_mapping_entry(f.f_mapping, 0);
-    await dax_lock_mapping_entry(f.f_mapping, 0);
-  }).catch((err: Error) => {
-    name = err.name;
-  });
-  assert.is(name, "Deadlock");
-});
-
-// ---- writeback
-
-t(
-  "nothing is written without WB_SYNC_ALL, and odd block sizes are refused once loudly",
-  async () => {
-    const fs = make_testfs();
-    const f = make_file(fs, PAGE);
-    add_extent(fs, f, 0, PAGE);
-    await as_user(fs, async (task) => {
-      await store(task, await mmap_small(task, f, PAGE, MAP_SHARED), text("x"));
-      await dax_writeback_mapping_range(f.f_mapping, fs.dev, wbc(WB_SYNC_NONE));
-      assert.ok(is_dirty(f, 0));
-      f.f_inode.i_blkbits = 10;
-      await rejects(dax_writeback_mapping_range(f.f_mapping, fs.dev, wbc()), EIO);
-      await rejects(dax_writeback_mapping_range(f.f_mapping, fs.dev, wbc()), EIO);
-    });
-    assert.is(fs.kernel.nr_warnings, 1);
-  },
-);
-
-/** Two fsyncs begin while the entry is locked, which is unlocked after that. */
-async function fsyncs_of_locked_entry(release: "6.1" | "6.15"): Promise<[string[], boolean]> {
-  const fs = make_testfs({ kernel: { release } });
-  const f = make_file(fs, PAGE);
-  add_extent(fs, f, 0, PAGE);
-  await as_user(fs, async (task) => {
-    await store(task, await mmap_small(task, f, PAGE, MAP_SHARED), text("x"));
-  });
-  const { machine, kernel } = fs;
-  const lock = (): Promise<{ cookie: number | null }> => dax_lock_mapping_entry(f.f_mapping, 0);
-  const got = await events(fs, async () => {
-    const hold = await machine.in_task(kernel, "holder", lock);
-    for (const name of ["sync1", "sync2"]) {
-      machine.spawn(kernel, name, () => dax_writeback_mapping_range(f.f_mapping, fs.dev, wbc()));
-    }
-    machine.spawn(kernel, "unlock", () => dax_unlock_mapping_entry(f.f_mapping, 0, hold.cookie!));
-    await machine.run();
-  });
-  return [got, is_dirty(f, 0)];
-}
-
-t("from 6.15 an fsync waits for a locked entry, and a second one finds it done", async () => {
-  assert.equal(await fsyncs_of_locked_entry("6.15"), [
-    [
-      "writeback_range 0x0-0x7ffffffffffff",
-      "writeback_range 0x0-0x7ffffffffffff",
-      "writeback_one 0x0 len=0x1",
-      "writeback_range_done",
-      "writeback_range_done",
-    ],
-    false,
-  ]);
-});
-
-t(
-  "in 6.1 an fsync passes a locked entry by: it stays dirty although fsync has succeeded",
-  async () => {
-    assert.equal(await fsyncs_of_locked_entry("6.1"), [
-      [
-        "writeback_range 0x0-0x7ffffffffffff",
-        "writeback_range_done",
-        "writeback_range 0x0-0x7ffffffffffff",
-        "writeback_range_done",
-      ],
-      true,
-    ]);
-  },
-);
-
 // ---- truncation, layout, zeroing
 
 t("truncation takes entries and mappings; a later access is SIGBUS", async () => {
@@ -800,6 +514,28 @@ t("zeroing skips holes and unwritten extents and says whether it wrote", async (
       await read(fs, f, 2 * PAGE - 12, 12),
       new Uint8Array([9, 9, ...new Array(10).fill(0)]),
     );
+  });
+});
+
+t("with 16 KiB pages a PMD is 32 MiB and page entries are 16 KiB", async () => {
+  const fs = make_testfs({
+    kernel: { page_shift: 14 },
+    pmem: { size: 128 * MIB, mode: "raw", pages: true },
+  });
+  const size = 32 * MIB;
+  const f = make_file(fs, 2 * size);
+  add_extent(fs, f, 0, size, IOMAP_MAPPED, size);
+  fs.next += 16384;
+  add_extent(fs, f, size, size);
+  await as_user(fs, async (task) => {
+    await fixed(task, f, 2 * size);
+    await store(task, ADDR + 5 * MIB, text("big"));
+    assert.is(dax_entry_order(entry_at(f, 2047)!), 11);
+    await store(task, ADDR + size + 16384, text("small"));
+    assert.is(dax_entry_order(entry_at(f, 2049)!), 0);
+    assert.equal(await read(fs, f, 5 * MIB, 3), text("big"));
+    await f.f_op.fsync!(f, 0, LLONG_MAX, false);
+    assert.not(is_dirty(f, 0));
   });
 });
 

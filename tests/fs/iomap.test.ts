@@ -1,4 +1,7 @@
-/** tests/fs/iomap.test.ts - the iterator's rules, fiemap, seek, direct IO, swap files over a toy block map. */
+/**
+ * tests/fs/iomap.test.ts - the iterator's rules, fiemap, seek, direct IO, swap files over a toy
+ * block map.
+ */
 import { EBADR, EFBIG, EINVAL, EIO, ENOSPC, ENOTBLK, ENXIO } from "../../kernel/include/errno.ts";
 import type { Errno } from "../../kernel/include/errno.ts";
 import { FIEMAP_EXTENT_LAST, FIEMAP_EXTENT_UNWRITTEN, S_DAX } from "../../kernel/include/fs.ts";

@@ -1,6 +1,7 @@
 /**
- * tests/fs/testfs.ts - the smallest filesystem that DAX and iomap can run on: files whose extents are
- * an array, over a real pmem device. It has no names and no metadata; blocks are taken in order.
+ * tests/fs/testfs.ts - the smallest filesystem that DAX and iomap can run on: files whose extents
+ * are an array, over a real pmem device. It has no names and no metadata; blocks are taken in
+ * order.
  */
 import type { dax_device } from "../../kernel/include/dax.ts";
 import { ENOSPC } from "../../kernel/include/errno.ts";
