@@ -6,18 +6,7 @@
  * modules are being loaded, in cycles, and only declarations are there from the start.
  */
 import { notImplemented } from "../../kernel/assert.ts";
-import type {
-  dentry,
-  file,
-  inode,
-  kiocb,
-  Sometime,
-  super_block,
-  writeback_control,
-} from "../../kernel/include/fs.ts";
-import type { address_space, page, vm_fault, write_ctx } from "../../kernel/include/mm_types.ts";
-import type { iov_iter } from "../../kernel/include/uio.ts";
-import type { ext4_map_blocks_t } from "./ext4_fs.ts";
+import type { dentry, file, inode, Sometime, super_block } from "../../kernel/include/fs.ts";
 
 const nyi = (what: string): never => notImplemented(`ext4: ${what}`);
 
@@ -53,107 +42,29 @@ export async function ext4_xattr_set(
 ): Promise<void> {
   nyi("setting attributes");
 }
-// --- blocks ---------------------------------------------------------------------------------------
+// --- blocks, files, pages ----------------------------------------------------------------------------
 
-/**
- * The end of ext4_map_blocks() with CREATE, when a hole or an unwritten run was found: takes i_data_sem
- * for writing, allocates or converts, brings the extent status cache up to date. Returns as it.
- */
-export function ext4_map_create(
-  _handle: unknown,
-  _inode: inode,
-  _map: ext4_map_blocks_t,
-  _flags: number,
-): Sometime<number> {
-  return nyi("allocating blocks");
-}
-/** iomap_begin of a DAX or direct write: opens a handle and maps with CREATE. Fills `map`. */
-export async function ext4_iomap_alloc(
-  _inode: inode,
-  _map: ext4_map_blocks_t,
-  _flags: number,
-): Promise<number> {
-  return nyi("allocating blocks");
-}
-export async function ext4_should_retry_alloc(
-  _sb: super_block,
-  _retries: number,
-): Promise<boolean> {
-  return false;
-}
+export { ext4_map_create } from "./map_blocks.ts";
+export { ext4_iomap_alloc } from "./iomap_write.ts";
+export { ext4_should_retry_alloc } from "./retry_alloc.ts";
+export { ext4_file_open_write, ext4_file_write_iter, ext4_release_file } from "./file_write.ts";
+export { ext4_fallocate } from "./fallocate.ts";
+export {
+  ext4_da_write_begin,
+  ext4_da_write_end,
+  ext4_page_mkwrite,
+  ext4_write_begin,
+  ext4_write_end,
+} from "./write_begin.ts";
+export {
+  ext4_dirty_folio,
+  ext4_invalidate_folio,
+  ext4_release_folio,
+  ext4_writepages,
+} from "./writepages.ts";
 
-// --- files ----------------------------------------------------------------------------------------
-
-export function ext4_file_write_iter(_iocb: kiocb, _from: iov_iter): Sometime<number> {
-  return nyi("write");
-}
-export function ext4_file_open_write(_inode: inode, _file: file): Sometime<void> {}
-export function ext4_release_file(_inode: inode, _file: file): Sometime<void> {}
-export async function ext4_fallocate(
-  _file: file,
-  _mode: number,
-  _offset: number,
-  _len: number,
-): Promise<void> {
-  nyi("fallocate");
-}
-export function ext4_page_mkwrite(_vmf: vm_fault): Sometime<number> {
-  return nyi("write faults of the page cache");
-}
 export function ext4_ioctl_write(_file: file, cmd: string, _arg: unknown): Sometime<unknown> {
   return nyi(cmd);
-}
-
-// --- pages ----------------------------------------------------------------------------------------
-
-export async function ext4_writepages(
-  _mapping: address_space,
-  _wbc: writeback_control,
-): Promise<void> {}
-export function ext4_write_begin(
-  _file: file | null,
-  _mapping: address_space,
-  _pos: number,
-  _len: number,
-  _ctx: write_ctx,
-): Sometime<void> {
-  nyi("write_begin");
-}
-export function ext4_write_end(
-  _file: file | null,
-  _mapping: address_space,
-  _pos: number,
-  _len: number,
-  _copied: number,
-  _ctx: write_ctx,
-): Sometime<number> {
-  return nyi("write_end");
-}
-export function ext4_da_write_begin(
-  _file: file | null,
-  _mapping: address_space,
-  _pos: number,
-  _len: number,
-  _ctx: write_ctx,
-): Sometime<void> {
-  nyi("write_begin");
-}
-export function ext4_da_write_end(
-  _file: file | null,
-  _mapping: address_space,
-  _pos: number,
-  _len: number,
-  _copied: number,
-  _ctx: write_ctx,
-): Sometime<number> {
-  return nyi("write_end");
-}
-export function ext4_dirty_folio(_mapping: address_space, _page: page): boolean {
-  return nyi("dirty_folio");
-}
-export function ext4_invalidate_folio(_page: page, _offset: number, _len: number): void {}
-export function ext4_release_folio(_page: page): boolean {
-  return true;
 }
 
 // --- names ----------------------------------------------------------------------------------------
