@@ -1,7 +1,7 @@
 /**
  * fs/dax/trace.ts - the tracepoints of the group fs_dax, with the kernel's names and fields.
- * Linux: include/trace/events/fs_dax.h. `radix_entry` is the entry as the kernel would hold it
- * (dax_to_value), `zero_page` a frame number.
+ * Linux: include/trace/events/fs_dax.h. `radix_entry` is the tagged pointer that the
+ * kernel would hold (dax_to_value, shifted by its value bit), `zero_page` a frame number.
  */
 import type { inode } from "../../kernel/include/fs.ts";
 import {
@@ -10,11 +10,9 @@ import {
   FAULT_FLAG_INTERRUPTIBLE,
   FAULT_FLAG_KILLABLE,
   FAULT_FLAG_MKWRITE,
-  FAULT_FLAG_ORIG_PTE_VALID,
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_RETRY_NOWAIT,
   FAULT_FLAG_TRIED,
-  FAULT_FLAG_UNSHARE,
   FAULT_FLAG_USER,
   FAULT_FLAG_WRITE,
   VM_FAULT_COMPLETED,
@@ -48,8 +46,6 @@ export const FAULT_FLAG_TRACE = Object.freeze([
   [FAULT_FLAG_REMOTE, "REMOTE"],
   [FAULT_FLAG_INSTRUCTION, "INSTRUCTION"],
   [FAULT_FLAG_INTERRUPTIBLE, "INTERRUPTIBLE"],
-  [FAULT_FLAG_UNSHARE, "UNSHARE"],
-  [FAULT_FLAG_ORIG_PTE_VALID, "ORIG_PTE_VALID"],
 ] as const);
 
 export const VM_FAULT_RESULT_TRACE = Object.freeze([
@@ -215,7 +211,7 @@ const trace_hole =
       vm_flags: vmf.vma.vm_flags,
       address: vmf.address,
       zero_page,
-      radix_entry: dax_to_value(entry, 0),
+      radix_entry: dax_to_value(entry, 0) * 2 + 1,
     });
   };
 const trace_range =

@@ -320,7 +320,7 @@ t("the huge zero page gives way to page entries when one page of it is stored to
     await fixed(task, f, 4 * MIB);
     assert.equal(await events(fs, () => load(task, ADDR + 100, 4)), [
       "pmd_fault 0x0",
-      "pmd_load_hole entry=6",
+      "pmd_load_hole entry=13",
       "pmd_fault_done 0x0 NOPAGE",
     ]);
     // Something is in the way of a PMD now: the toy allocates one block where asked for less than 2
