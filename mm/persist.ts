@@ -51,6 +51,13 @@ export class persistence {
     return this.#lines.size;
   }
 
+  /** Where the line at byte `off` stands: in the cpu cache, on its way, or durable. */
+  line_at(off: number): "dirty" | "pending" | "durable" {
+    const s = this.#lines.get(Math.floor(off / LINE_SIZE));
+    if (!s) return "durable";
+    return s.dirty ? "dirty" : "pending";
+  }
+
   #bytes(off: number, len: number): Uint8Array {
     const i = Math.floor(off / CHUNK_SIZE);
     const o = off - i * CHUNK_SIZE;

@@ -438,6 +438,11 @@ export function nr_volatile_lines(r: phys_region): number {
   return region_class(r).persist?.nr_volatile ?? 0;
 }
 
+/** Where the 64-byte line at `off` of a region stands; null while persistence is not tracked. */
+export function line_state(r: phys_region, off: number): "dirty" | "pending" | "durable" | null {
+  return region_class(r).persist?.line_at(off) ?? null;
+}
+
 /** The host's flush of a region whose domain is "none" (virtio-pmem): all becomes durable. */
 export function host_flush(r: phys_region): void {
   region_class(r).persist?.host_flush();

@@ -2,8 +2,6 @@
  * tools/api/machine.ts - the Machine that users hold: boot it, take its processes, run tools on its devices,
  * look inside, take its media with you.
  */
-import type { EventEmitter } from "eventemitter3";
-import { notImplemented } from "../../kernel/assert.ts";
 import { EINVAL, ENODEV } from "../../kernel/include/errno.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -16,7 +14,7 @@ import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
 import { mm_alloc } from "../../mm/mm_init.ts";
-import { media_snapshot, type media_snapshot_t } from "../../mm/phys.ts";
+import { media_snapshot, type media_snapshot_t, track_persistence } from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
 import { Process } from "./process.ts";
 import { run_tool, type tool_result } from "./tools.ts";
@@ -26,6 +24,8 @@ export interface machine_options extends MachineOptions, Omit<kernel_boot_option
   pmem?: readonly (Omit<pmem_options, "size"> & { size?: number | string })[];
   /** Media of another machine (media_snapshot()): its regions become pmem0, pmem1 ... */
   media?: media_snapshot_t;
+  /** Follow what is durable: a power cut then loses what was not flushed. Default false. */
+  track_persistence?: boolean;
 }
 
 const UNITS: Readonly<Record<string, number>> = Object.freeze({
@@ -71,6 +71,9 @@ export class Machine extends CoreMachine {
     const booted = await boot_kernel(m, { ...options, pmem });
     m.kernel = booted.kernel;
     m.pmem = booted.pmem;
+    if (options.track_persistence) {
+      for (const d of m.pmem) track_persistence(d.region, null);
+    }
     return m;
   }
 
@@ -172,18 +175,15 @@ export class Machine extends CoreMachine {
 
   // --- taking it along
 
-  /** What a power cut would leave: the bytes of the persistent memory, copy-on-write. */
-  media_snapshot(): media_snapshot_t {
-    return media_snapshot(this);
+  /**
+   * The bytes of the persistent memory, copy-on-write. `lose`: as a power cut leaves them, without what
+   * was still in the cpu cache (needs track_persistence).
+   */
+  media_snapshot(opts: { lose?: boolean } = {}): media_snapshot_t {
+    return media_snapshot(this, opts);
   }
   /** Power off and on: a fresh machine on the same media; what was not durable is lost if tracked. */
   reboot(options: machine_options = this.options): Promise<Machine> {
-    return Machine.boot({ ...options, media: this.media_snapshot() });
-  }
-  /** Media state by running again: not for live machines. */
-  checkpoint(): never {
-    return notImplemented("Machine.checkpoint outside a scenario: use scenario()");
+    return Machine.boot({ ...options, media: this.media_snapshot({ lose: true }) });
   }
 }
-
-export type { EventEmitter };

@@ -19,6 +19,10 @@ export interface command {
 }
 
 export const commands: Readonly<Record<string, command>> = {
+  tour: {
+    summary: "one walk through every layer, narrated (npm start)",
+    load: () => import("./tour.ts"),
+  },
   run: {
     summary: "run a scenario: a TypeScript file, or a .sys case",
     load: () => import("./run.ts"),

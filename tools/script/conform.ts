@@ -37,7 +37,7 @@ export async function run_case(c: conform_case): Promise<conform_verdict> {
     const r = await run_script(c.script);
     const diff = difference(c.expected, r.output);
     if (r.unsupported !== null) {
-      return { ...base, status: "unsupported", difference: [r.unsupported, ...diff] };
+      return { ...base, status: "unsupported", difference: [r.unsupported] };
     }
     return { ...base, status: diff.length === 0 ? "passed" : "failed", difference: diff };
   } catch (e) {

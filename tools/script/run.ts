@@ -259,7 +259,11 @@ export async function run_script(text: string, opts: script_options = {}): Promi
   opts.on_line?.(lines[0]!);
   const r = new runner(booted, opts);
   r.unsupported = booted.unsupported;
-  if (r.unsupported === null) for (const l of script.lines) await r.run_line(l);
+  for (const l of script.lines) {
+    // what comes after something that is not built would only mislead
+    if (r.unsupported !== null) break;
+    await r.run_line(l);
+  }
   lines.push(...r.out);
   const output = `${lines.join("\n")}\n`;
   return { output, unsupported: r.unsupported, machine: booted.machine };
