@@ -69,40 +69,16 @@ export function ext4_ioctl_write(_file: file, cmd: string, _arg: unknown): Somet
 
 // --- names ----------------------------------------------------------------------------------------
 
-export async function ext4_create(
-  _dir: inode,
-  _dentry: dentry,
-  _mode: number,
-  _excl: boolean,
-): Promise<void> {
-  nyi("create");
-}
-export async function ext4_link(_old: dentry, _dir: inode, _dentry: dentry): Promise<void> {
-  nyi("link");
-}
-export async function ext4_unlink(_dir: inode, _dentry: dentry): Promise<void> {
-  nyi("unlink");
-}
-export async function ext4_symlink(_dir: inode, _dentry: dentry, _target: string): Promise<void> {
-  nyi("symlink");
-}
-export async function ext4_mkdir(_dir: inode, _dentry: dentry, _mode: number): Promise<void> {
-  nyi("mkdir");
-}
-export async function ext4_rmdir(_dir: inode, _dentry: dentry): Promise<void> {
-  nyi("rmdir");
-}
-export async function ext4_mknod(
-  _dir: inode,
-  _dentry: dentry,
-  _mode: number,
-  _rdev: number,
-): Promise<void> {
-  nyi("mknod");
-}
-export async function ext4_tmpfile(_dir: inode, _dentry: dentry, _mode: number): Promise<void> {
-  nyi("O_TMPFILE");
-}
+export {
+  ext4_create,
+  ext4_link,
+  ext4_mkdir,
+  ext4_mknod,
+  ext4_rmdir,
+  ext4_symlink,
+  ext4_tmpfile,
+  ext4_unlink,
+} from "./namei_write.ts";
 export async function ext4_rename(
   _old_dir: inode,
   _old_dentry: dentry,
