@@ -1,6 +1,6 @@
 /**
- * Random programs over a few locks under random schedules. Judged by a model that knows nothing of the
- * code: who is inside which lock, and at the end of a run whether anybody is left.
+ * Random programs over a few locks under random schedules. Judged by a model that knows nothing of
+ * the code: who is inside which lock, and at the end of a run whether anybody is left.
  */
 import fc from "fast-check";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
