@@ -6,6 +6,7 @@
  */
 import {
   VM_ACCOUNT,
+  VM_EXEC,
   VM_GROWSDOWN,
   VM_MAYEXEC,
   VM_MAYREAD,
@@ -25,7 +26,16 @@ const STACK_TOP = 0x7ffffffff000;
 const STACK_SIZE = 132 * 1024;
 /** Size of what stands for the libraries, right below mmap_base. */
 const LIBRARY_PAGES = 4;
-const DATA = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | VM_SOFTDIRTY;
+const TEXT = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_SOFTDIRTY;
+const STACK =
+  VM_READ |
+  VM_WRITE |
+  VM_MAYREAD |
+  VM_MAYWRITE |
+  VM_MAYEXEC |
+  VM_ACCOUNT |
+  VM_SOFTDIRTY |
+  VM_GROWSDOWN;
 
 function add_vma(mm: mm_struct, start: number, end: number, flags: number): void {
   const vma = vm_area_alloc(mm, start, end, flags, start / geometry(mm).page_size);
@@ -39,8 +49,9 @@ export function exec_mm(kernel: Kernel): mm_struct {
   const mm = mm_alloc(kernel);
   const g = geometry(mm);
   const lib = mm.mmap_base - LIBRARY_PAGES * g.page_size;
-  add_vma(mm, lib, mm.mmap_base, DATA);
-  add_vma(mm, STACK_TOP - Math.max(STACK_SIZE, g.page_size), STACK_TOP, DATA | VM_GROWSDOWN);
+  // Not writable, so that no mapping of the program's is merged with it.
+  add_vma(mm, lib, mm.mmap_base, TEXT);
+  add_vma(mm, STACK_TOP - Math.max(STACK_SIZE, g.page_size), STACK_TOP, STACK);
   const vma = mm.mmap[0]!;
   const zero = mk_entry(mm_state(kernel).zero_pfn, vma.vm_page_prot | _PAGE_SPECIAL);
   pte_alloc(mm, g, lib)[pte_index(g, lib)] = zero;

@@ -7,6 +7,7 @@
  */
 import { EEXIST, ENOMEM } from "../kernel/include/errno.ts";
 import type { file } from "../kernel/include/fs.ts";
+import { VM_RAND_READ, VM_SEQ_READ } from "../kernel/include/mm_types.ts";
 import type { address_space, page } from "../kernel/include/mm_types.ts";
 import { filemap_add_page, filemap_get_entry, find_get_page } from "./filemap/lookup.ts";
 import {
@@ -93,6 +94,20 @@ export async function page_cache_sync_readahead(
   const nr = Math.min(want, pages_in_file(mapping) - index);
   // A failed read is not an error here: who needs the page reads it again and hears of it.
   if (nr > 0) await page_cache_ra_unbounded(mapping, file, index, nr);
+}
+
+/** A fault missed the page at `index`: 128 KiB around it, unless the mapping is advised to be random. */
+export async function page_cache_fault_readahead(
+  mapping: address_space,
+  file: file | null,
+  index: number,
+  vm_flags: number,
+): Promise<void> {
+  if (vm_flags & VM_RAND_READ) return;
+  const max = READ_AHEAD / mapping.kernel.PAGE_SIZE;
+  const start = vm_flags & VM_SEQ_READ ? index : Math.max(0, index - max / 2);
+  const nr = Math.min(max, pages_in_file(mapping) - start);
+  if (nr > 0) await page_cache_ra_unbounded(mapping, file, start, nr);
 }
 
 /** readahead(2), POSIX_FADV_WILLNEED, MADV_WILLNEED: all of it, whatever the pattern. */

@@ -38,7 +38,7 @@ import {
   wait_for_stable_page,
 } from "../page.ts";
 import { pte_index } from "../pgtable.ts";
-import { page_cache_sync_readahead } from "../readahead.ts";
+import { page_cache_fault_readahead } from "../readahead.ts";
 import { then } from "../sometime.ts";
 import { filemap_get_entry, find_get_page, page_is_of } from "./lookup.ts";
 import { read_cache_page } from "./read.ts";
@@ -82,7 +82,7 @@ async function fault_read(vmf: vm_fault): Promise<number> {
   try {
     if (vmf.pgoff >= nr_pages(vmf)) return VM_FAULT_SIGBUS;
     if (filemap_get_entry(mapping, vmf.pgoff) === null) {
-      await page_cache_sync_readahead(mapping, file, vmf.pgoff, 1);
+      await page_cache_fault_readahead(mapping, file, vmf.pgoff, vmf.vma.vm_flags);
     }
     const p = await read_cache_page(mapping, vmf.pgoff, file);
     const l = lock_page(p);
