@@ -40,11 +40,15 @@ export class srcu extends lock_base implements srcu_struct {
 
   /** As pop_held(), for the section of this side. */
   private pop(t: task_struct, idx: number): boolean {
-    for (let i = t.held_depth - 1; i >= 0; i--) {
-      const slot = t.held[i]!;
+    const held = t.held;
+    const top = t.held_depth - 1;
+    for (let i = top; i >= 0; i--) {
+      const slot = held[i]!;
       if (slot.lock !== this || slot.subclass !== idx) continue;
-      t.held.splice(i, 1);
-      t.held_depth--;
+      for (let j = i; j < top; j++) held[j] = held[j + 1]!;
+      held[top] = slot;
+      slot.lock = null;
+      t.held_depth = top;
       return true;
     }
     return false;
