@@ -39,6 +39,10 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "measure against memfs, @zenfs/core, Map and sorted-btree",
     load: () => import("./bench.ts"),
   },
+  image: {
+    summary: "image tree IMG: everything in a filesystem image, as JSON",
+    load: () => import("./image.ts"),
+  },
   "mkfs.ext4": {
     summary: "make an ext4 filesystem in a file, as mkfs.ext4 does",
     load: () => import("./mkfs.ext4.ts"),
