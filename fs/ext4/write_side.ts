@@ -6,7 +6,7 @@
  * modules are being loaded, in cycles, and only declarations are there from the start.
  */
 import { notImplemented } from "../../kernel/assert.ts";
-import type { dentry, file, inode, Sometime, super_block } from "../../kernel/include/fs.ts";
+import type { file, inode, Sometime, super_block } from "../../kernel/include/fs.ts";
 
 const nyi = (what: string): never => notImplemented(`ext4: ${what}`);
 
@@ -79,12 +79,4 @@ export {
   ext4_tmpfile,
   ext4_unlink,
 } from "./namei_write.ts";
-export async function ext4_rename(
-  _old_dir: inode,
-  _old_dentry: dentry,
-  _new_dir: inode,
-  _new_dentry: dentry,
-  _flags: number,
-): Promise<void> {
-  nyi("rename");
-}
+export { ext4_rename } from "./rename.ts";
