@@ -12,8 +12,8 @@ const ZERO_PAGE_BYTES = 4096;
 const MAX_VECS = 256;
 
 /**
- * Writes zeroes over `nr_sects` sectors (of 512 bytes). pmem has no operation of its own for this, so the
- * zeroes travel as data, the same page again and again.
+ * Writes zeroes over `nr_sects` sectors (of 512 bytes). pmem has no operation of its own for this,
+ * so the zeroes travel as data, the same page again and again.
  * @throws EINVAL not a multiple of the logical block; EROFS; EIO
  */
 export async function blkdev_issue_zeroout(

@@ -7,7 +7,7 @@
  * for a busy page drops invalidate_lock, as who uses the page may need it.
  */
 import type { inode, Sometime } from "../../kernel/include/fs.ts";
-import { LLONG_MAX, S_DAX } from "../../kernel/include/fs.ts";
+import { LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { MaybeWait, wait_queue_head } from "../../kernel/include/locks.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -35,7 +35,7 @@ import {
   get_unlocked_entry,
   put_unlocked_entry,
 } from "./lock.ts";
-import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE } from "../../mm/address_space.ts";
+import { PAGECACHE_TAG_DIRTY, PAGECACHE_TAG_TOWRITE, dax_mapping } from "../../mm/address_space.ts";
 import { XA_CHECK_SCHED, xas_cond_resched } from "./writeback.ts";
 
 /** Takes the found entry out, unless it is dirty and that counts. i_pages locked; drops it. */
@@ -127,8 +127,8 @@ export async function dax_layout_busy_page_range(
   start: number,
   end: number,
 ): Promise<page | null> {
-  const { kernel, host } = mapping;
-  if (!(host.i_flags & S_DAX) || mapping.i_mmap.size === 0) return null;
+  const { kernel } = mapping;
+  if (!dax_mapping(mapping) || mapping.i_mmap.size === 0) return null;
   const first = Math.floor(start / kernel.PAGE_SIZE);
   const last = end >= LLONG_MAX ? ULONG_MAX : Math.floor(end / kernel.PAGE_SIZE);
   const p = unmap_mapping_pages(mapping, first, last - first + 1, false);

@@ -18,7 +18,6 @@
  */
 import { GFP_KERNEL } from "../../kernel/include/gfp.ts";
 import { EIO, ENOMEM } from "../../kernel/include/errno.ts";
-import { S_DAX } from "../../kernel/include/fs.ts";
 import type { Sometime } from "../../kernel/include/fs.ts";
 import { VM_FAULT_FALLBACK, VM_FAULT_OOM, VM_FAULT_SIGBUS } from "../../kernel/include/mm_types.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
@@ -45,6 +44,7 @@ import {
   xas_unlock,
 } from "../../kernel/lib/xarray.ts";
 import type { xa_entry, xa_state } from "../../kernel/lib/xarray.ts";
+import { dax_mapping } from "../../mm/address_space.ts";
 import { unmap_mapping_pages } from "../../mm/memory.ts";
 import { fs_state } from "../fs_state.ts";
 import { dax_disassociate_entry, dax_entry_pfn, dax_pfn_page } from "./associate.ts";
@@ -397,10 +397,6 @@ export function grab_mapping_entry(
 
 /** A cookie for "nothing to lock here, and that is fine". */
 export const DAX_NO_ENTRY = -1;
-
-function dax_mapping(mapping: address_space): boolean {
-  return (mapping.host.i_flags & S_DAX) !== 0;
-}
 
 /**
  * Locks the entry of a page: for memory failure, which comes from the frame. Returns a cookie for

@@ -1,6 +1,7 @@
 /**
- * tests/fs/dax_race.test.ts - faults, writes, fsync, truncation and hole reads of one file by several
- * tasks, under hundreds of seeded schedules. After each the file, its entries and its pages must agree.
+ * tests/fs/dax_race.test.ts - faults, writes, fsync, truncation and hole reads of one file by
+ * several tasks, under hundreds of seeded schedules. After each the file, its entries and its pages
+ * must agree.
  */
 import { LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { file } from "../../kernel/include/fs.ts";
