@@ -3,7 +3,6 @@
  * what that kernel saw, every field of it.
  */
 import { isDeepStrictEqual } from "node:util";
-import { SB_RDONLY } from "../../kernel/include/fs.ts";
 import { image_tree, type tree_entry } from "../../tools/cmd/image_tree.ts";
 import { type mounted, node_sha256, with_image } from "../lib/ext4_machine.ts";
 import { image_names, read_image, read_manifest } from "../lib/images.ts";
@@ -67,7 +66,7 @@ for (const name of names) {
     `${name}: tree, contents, extents and attributes equal the manifest`,
     async () => {
       const manifest = read_manifest("ext4", name);
-      const seen = await with_image(read_image("ext4", name), "", SB_RDONLY, async (m) => ({
+      const seen = await with_image(read_image("ext4", name), "ro", async (m) => ({
         statfs: await statfs(m),
         tree: await image_tree(m.root, node_sha256),
         log: m.kernel.dmesg().filter((l) => l.level <= 4),

@@ -1,7 +1,6 @@
 /** tests/lib/ext4_machine.ts - a Machine with one pmem device that holds an image, and nothing else. */
 import { createHash } from "node:crypto";
 import { blkdev_get_by_path } from "../../drivers/block/bdev.ts";
-import { attach_pmem } from "../../drivers/nvdimm/pmem.ts";
 import { init_buffer } from "../../fs/buffer.ts";
 import { init_dax } from "../../fs/dax.ts";
 import { ext2_fs_type, ext3_fs_type, ext4_fill_super, ext4_fs_type } from "../../fs/ext4/super.ts";
@@ -9,18 +8,20 @@ import { __fput } from "../../fs/file.ts";
 import { file_accessed, file_update_time } from "../../fs/atime.ts";
 import { file_remove_privs } from "../../fs/attr.ts";
 import { write_inode_now } from "../../fs/fs-writeback.ts";
-import { alloc_vfsmnt, mntput } from "../../fs/mount.ts";
+import { alloc_vfsmnt, path_put } from "../../fs/mount.ts";
+import { kern_path } from "../../fs/namei.ts";
 import { deactivate_locked_super, sget } from "../../fs/super.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import { type path, SB_ACTIVE, SB_RDONLY, type super_block } from "../../kernel/include/fs.ts";
 import { Kernel } from "../../kernel/kernel.ts";
-import { Machine } from "../../kernel/machine.ts";
+import { Machine as CoreMachine } from "../../kernel/machine.ts";
 import { init_mm } from "../../mm/mm_init.ts";
+import { Machine } from "../../tools/api/machine.ts";
 import type { sha256 } from "../../tools/cmd/image_tree.ts";
 
-/** A booted kernel without devices. */
+/** As little of a kernel as an ext4 mount needs: quick to make. */
 export function boot_kernel(opts: ConstructorParameters<typeof Kernel>[1] = {}): Kernel {
-  const kernel = new Kernel(new Machine(), opts);
+  const kernel = new Kernel(new CoreMachine(), opts);
   init_mm(kernel, { dram_bytes: 256 * 2 ** 20 });
   Object.assign(kernel.vfs_ops, {
     write_inode_now,
@@ -92,21 +93,23 @@ export interface mounted {
   root: path;
 }
 
-/** Boots, attaches the image as raw pmem0, mounts it, runs `fn` in a task, unmounts. */
-export function with_image<T>(
+/** Boots a whole Machine with the image as raw pmem0, mounts it on /mnt, runs `fn` in a task, unmounts. */
+export async function with_image<T>(
   image: Uint8Array,
   options: string,
-  flags: number,
   fn: (m: mounted) => Promise<T>,
 ): Promise<T> {
-  const kernel = boot_kernel();
-  attach_pmem(kernel, { image, mode: "raw", name: "pmem0" });
-  return in_task(kernel, async () => {
-    const { sb, root } = await mount_pmem(kernel, options, flags);
-    const r = await fn({ kernel, sb, root });
-    await mntput(root.mnt);
+  const machine = await Machine.boot({ pmem: [{ image, mode: "raw" }] });
+  const p = machine.process("test");
+  await p.mount("/dev/pmem0", "/mnt", "ext4", options);
+  const r = await p.in_kernel(async (kernel) => {
+    const root = await kern_path(kernel, "/mnt", true);
+    const r = await fn({ kernel, sb: root.mnt.mnt_sb, root });
+    await path_put(root);
     return r;
   });
+  await p.umount("/mnt");
+  return r;
 }
 
 export function node_sha256(): sha256 {
