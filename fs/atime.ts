@@ -35,11 +35,7 @@ import { __mnt_drop_write, __mnt_is_readonly, __mnt_want_write } from "./mount.t
 const DAY_SEC = 24 * 60 * 60;
 
 /** Sets the times named by `flags` (S_ATIME ...) and marks the inode dirty. */
-export function generic_update_time(
-  inode: inode,
-  time: timespec64,
-  flags: number,
-): Sometime<void> {
+export function generic_update_time(inode: inode, time: timespec64, flags: number): Sometime<void> {
   if ((flags & S_ATIME) !== 0) inode.i_atime = time;
   if ((flags & S_CTIME) !== 0) inode.i_ctime = time;
   if ((flags & S_MTIME) !== 0) inode.i_mtime = time;

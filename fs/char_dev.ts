@@ -85,4 +85,3 @@ export function init_mem_devices(kernel: Kernel): void {
     devnode_create(kernel, name, S_IFCHR | 0o666, dev);
   }
 }
-

@@ -10,7 +10,14 @@
  * dput() and d_delete() may sleep, because the inode's last reference may go with the dentry.
  */
 import { ELOOP } from "../kernel/include/errno.ts";
-import type { MaybeWait, Sometime, dentry, inode, path, super_block } from "../kernel/include/fs.ts";
+import type {
+  MaybeWait,
+  Sometime,
+  dentry,
+  inode,
+  path,
+  super_block,
+} from "../kernel/include/fs.ts";
 import {
   DCACHE_DONTCACHE,
   DCACHE_MOUNTED,
@@ -167,9 +174,7 @@ export async function d_alloc_parallel(parent: dentry, name: string): Promise<de
       dir.d_in_lookup.set(name, d);
       return d;
     }
-    const p = parent.d_sb.s_inode_wait.wait_event(
-      () => (busy.d_flags & DCACHE_PAR_LOOKUP) === 0,
-    );
+    const p = parent.d_sb.s_inode_wait.wait_event(() => (busy.d_flags & DCACHE_PAR_LOOKUP) === 0);
     if (p) await p;
   }
 }

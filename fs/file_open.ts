@@ -36,14 +36,7 @@ import {
   FMODE_WRITE,
   FMODE_WRITER,
 } from "../kernel/include/fs.ts";
-import {
-  S_ISBLK,
-  S_ISCHR,
-  S_ISDIR,
-  S_ISFIFO,
-  S_ISREG,
-  S_ISSOCK,
-} from "../kernel/include/stat.ts";
+import { S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK } from "../kernel/include/stat.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { alloc_file, fput } from "../kernel/vfs/file.ts";
 import {
@@ -78,13 +71,7 @@ const special_file = (mode: number): boolean =>
 /** Opens the inode of `p`, which keeps its own references. Every check of permission lies behind. */
 export async function vfs_open(kernel: Kernel, p: path, flags: number, cred: cred): Promise<file> {
   const inode = p.dentry.d_inode!;
-  const f = alloc_file(
-    kernel,
-    path_get({ mnt: p.mnt, dentry: p.dentry }),
-    inode,
-    flags,
-    cred,
-  );
+  const f = alloc_file(kernel, path_get({ mnt: p.mnt, dentry: p.dentry }), inode, flags, cred);
   try {
     await do_dentry_open(f, inode);
   } catch (e) {

@@ -39,10 +39,7 @@ export async function do_writepages(inode: inode, wbc: writeback_control): Promi
 }
 
 /** Writes the inode's pages (unless nr_to_write is 0), then the inode. The first error is thrown. */
-export async function writeback_single_inode(
-  inode: inode,
-  wbc: writeback_control,
-): Promise<void> {
+export async function writeback_single_inode(inode: inode, wbc: writeback_control): Promise<void> {
   while ((inode.i_state & I_SYNC) !== 0) {
     if (wbc.sync_mode !== WB_SYNC_ALL) return;
     const p = inode_wait(inode, I_SYNC);

@@ -68,7 +68,8 @@ async function make_directory(task: task_struct, name: string, mode: number): Pr
 }
 
 async function populate(kernel: Kernel, task: task_struct): Promise<void> {
-  for (const dir of ["/mnt", "/mnt2", "/dev", "/proc", "/sys"]) await make_directory(task, dir, 0o755);
+  for (const dir of ["/mnt", "/mnt2", "/dev", "/proc", "/sys"])
+    await make_directory(task, dir, 0o755);
   await make_directory(task, "/tmp", 0o1777);
   const dev = await path_lookupat(task, AT_FDCWD, "/dev", 0);
   try {

@@ -28,22 +28,10 @@ import type {
   write_ctx,
 } from "../kernel/include/mm_types.ts";
 import { S_IFMT } from "../kernel/include/stat.ts";
-import {
-  current_time,
-  drop_nlink,
-  i_size_write,
-  ihold,
-  inc_nlink,
-} from "../kernel/vfs/inode.ts";
+import { current_time, drop_nlink, i_size_write, ihold, inc_nlink } from "../kernel/vfs/inode.ts";
 import { get_next_ino } from "../kernel/vfs/super.ts";
 import { grab_cache_page_write_begin, noop_dirty_folio, set_page_dirty } from "../mm/filemap.ts";
-import {
-  PageUptodate,
-  SetPageUptodate,
-  page_address,
-  put_page,
-  unlock_page,
-} from "../mm/page.ts";
+import { PageUptodate, SetPageUptodate, page_address, put_page, unlock_page } from "../mm/page.ts";
 import { then } from "../mm/sometime.ts";
 import { d_add, d_instantiate, d_is_dir, dget, dput } from "./dcache.ts";
 import { name_bytes } from "./namei/walk.ts";
@@ -259,4 +247,3 @@ export const ram_aops: address_space_operations = Object.freeze({
   write_end: simple_write_end,
   dirty_folio: noop_dirty_folio,
 });
-

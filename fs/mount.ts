@@ -7,12 +7,7 @@
  */
 import { EROFS } from "../kernel/include/errno.ts";
 import type { MaybeWait, dentry, file, path, super_block, vfsmount } from "../kernel/include/fs.ts";
-import {
-  DCACHE_MOUNTED,
-  FMODE_WRITER,
-  MNT_READONLY,
-  SB_RDONLY,
-} from "../kernel/include/fs.ts";
+import { DCACHE_MOUNTED, FMODE_WRITER, MNT_READONLY, SB_RDONLY } from "../kernel/include/fs.ts";
 import { assert } from "../kernel/assert.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { sb_end_write, sb_start_write, vfs_of } from "../kernel/vfs/super.ts";

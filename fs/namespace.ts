@@ -43,7 +43,15 @@ import { capable } from "../kernel/cred.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { d_is_dir, d_is_symlink, d_path } from "./dcache.ts";
-import { alloc_vfsmnt, attach_mnt, detach_mnt, lookup_mnt, mnt_ns, mntput, path_put } from "./mount.ts";
+import {
+  alloc_vfsmnt,
+  attach_mnt,
+  detach_mnt,
+  lookup_mnt,
+  mnt_ns,
+  mntput,
+  path_put,
+} from "./mount.ts";
 import { LOOKUP_FOLLOW, path_lookupat, with_path } from "./namei/walk.ts";
 
 import { get_fs_type, reconfigure_super } from "./super.ts";
@@ -283,4 +291,3 @@ export function sys_getcwd(task: task_struct): string {
   const fs = task.fs as { pwd: path; root: path };
   return d_path(fs.pwd, fs.root);
 }
-

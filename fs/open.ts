@@ -64,7 +64,12 @@ import {
   inode_unlock,
   put_write_access,
 } from "../kernel/vfs/inode.ts";
-import { file_end_write, file_start_write, sb_end_write, sb_start_write } from "../kernel/vfs/super.ts";
+import {
+  file_end_write,
+  file_start_write,
+  sb_end_write,
+  sb_start_write,
+} from "../kernel/vfs/super.ts";
 import { new_iattr, notify_change, setattr_should_drop_sgid } from "./attr.ts";
 import { d_can_lookup } from "./dcache.ts";
 import { fd_install, fcheck_raw, get_unused_fd, with_fd, with_fd_raw } from "./file.ts";
@@ -146,11 +151,7 @@ async function vfs_truncate(p: path, length: number): Promise<void> {
   }
 }
 
-export async function sys_truncate(
-  task: task_struct,
-  name: string,
-  length: number,
-): Promise<void> {
+export async function sys_truncate(task: task_struct, name: string, length: number): Promise<void> {
   if (length < 0) throw EINVAL;
   await with_path(task, AT_FDCWD, name, LOOKUP_FOLLOW, (p) => vfs_truncate(p, length));
 }
@@ -337,19 +338,13 @@ export const sys_lchown = (
   gid: number,
 ): Promise<void> => sys_fchownat(task, AT_FDCWD, name, uid, gid, AT_SYMLINK_NOFOLLOW);
 
-export function sys_fchown(
-  task: task_struct,
-  fd: number,
-  uid: number,
-  gid: number,
-): Promise<void> {
+export function sys_fchown(task: task_struct, fd: number, uid: number, gid: number): Promise<void> {
   return with_fd(task, fd, (f) => with_write_file(f, () => chown_common(f.f_path, uid, gid)));
 }
 
 // --- access ---
 
-const special_file = (m: number): boolean =>
-  S_ISCHR(m) || S_ISBLK(m) || S_ISFIFO(m) || S_ISSOCK(m);
+const special_file = (m: number): boolean => S_ISCHR(m) || S_ISBLK(m) || S_ISFIFO(m) || S_ISSOCK(m);
 
 function check_access(p: path, mode: number): void {
   const inode = p.dentry.d_inode!;

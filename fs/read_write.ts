@@ -67,6 +67,7 @@ import { generic_write_sync } from "./sync.ts";
 
 export { __generic_file_write_iter, generic_file_read_iter } from "../mm/filemap.ts";
 
+/** LLONG_MAX, and what lies above it: a number this large has lost its low bits. */
 const POS_MAX = 2 ** 63;
 
 interface io_scratch {
@@ -129,7 +130,7 @@ function give_kiocb(task: task_struct, iocb: kiocb): void {
 
 /** Position and length make sense; shortens the iterator to what one call may move. */
 function rw_verify_area(pos: number, iter: iov_iter): void {
-  if (pos < 0 || pos + iter.count > POS_MAX) throw EINVAL;
+  if (pos < 0 || pos >= POS_MAX || pos + iter.count > POS_MAX) throw EINVAL;
   if (iter.count > MAX_RW_COUNT) iter.truncate(MAX_RW_COUNT);
 }
 
@@ -208,11 +209,7 @@ async function finish_rw(
 }
 
 /** The file of a hot call: a reference of its own only if another thread could close it meanwhile. */
-function held(
-  task: task_struct,
-  f: file,
-  fn: () => Sometime<number>,
-): Sometime<number> {
+function held(task: task_struct, f: file, fn: () => Sometime<number>): Sometime<number> {
   if (task_files(task).count === 1) return fn();
   get_file(f);
   let r: Sometime<number>;

@@ -41,11 +41,7 @@ function reclen(name: string): number {
 }
 
 /** The next entries that fit a buffer of `bufsize` bytes; none at the end. EINVAL: the buffer holds not one. */
-export function sys_getdents64(
-  task: task_struct,
-  fd: number,
-  bufsize = 32768,
-): Promise<dirent[]> {
+export function sys_getdents64(task: task_struct, fd: number, bufsize = 32768): Promise<dirent[]> {
   return with_fd(task, fd, async (f) => {
     const locked = f.f_count > 2; // the table's, ours, and another's
     const w = locked ? f.f_pos_lock.lock() : undefined;

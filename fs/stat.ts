@@ -213,4 +213,3 @@ export const sys_statfs = (task: task_struct, name: string): Promise<kstatfs> =>
 
 export const sys_fstatfs = (task: task_struct, fd: number): Promise<kstatfs> =>
   with_fd_raw(task, fd, (f) => vfs_statfs(f.f_path));
-

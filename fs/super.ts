@@ -7,14 +7,7 @@
  */
 import type { block_device } from "../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../kernel/include/blkdev.ts";
-import {
-  EACCES,
-  EBUSY,
-  EINVAL,
-  ENODEV,
-  ENOENT,
-  ENOTBLK,
-} from "../kernel/include/errno.ts";
+import { EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTBLK } from "../kernel/include/errno.ts";
 import type { Sometime, file_system_type, super_block } from "../kernel/include/fs.ts";
 import {
   MNT_NODEV,
@@ -311,4 +304,3 @@ export async function iterate_supers(
     }
   }
 }
-

@@ -122,8 +122,7 @@ export async function sys_sync(task: task_struct): Promise<void> {
   await iterate_supers(kernel, quiet(sync_sb_blockdev));
 }
 
-const SYNC_VALID =
-  SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+const SYNC_VALID = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
 
 export function sys_sync_file_range(
   task: task_struct,

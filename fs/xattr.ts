@@ -3,14 +3,7 @@
  * Values and names are stored by the filesystem's handlers (super_block.s_xattr), found by prefix.
  */
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
-import {
-  E2BIG,
-  EINVAL,
-  ENODATA,
-  EOPNOTSUPP,
-  EPERM,
-  ERANGE,
-} from "../kernel/include/errno.ts";
+import { E2BIG, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from "../kernel/include/errno.ts";
 import {
   AT_FDCWD,
   XATTR_CREATE,
@@ -113,11 +106,7 @@ export async function vfs_listxattr(d: dentry): Promise<string[]> {
   return names.filter((n) => !n.startsWith("trusted."));
 }
 
-function on_target<T>(
-  task: task_struct,
-  t: xattr_target,
-  fn: (p: path) => Promise<T>,
-): Promise<T> {
+function on_target<T>(task: task_struct, t: xattr_target, fn: (p: path) => Promise<T>): Promise<T> {
   if ("fd" in t) return with_fd(task, t.fd, (f) => fn(f.f_path));
   return with_path(task, AT_FDCWD, t.path, t.nofollow ? 0 : LOOKUP_FOLLOW, fn);
 }

@@ -3,10 +3,7 @@
  * The pattern of all: filename_create() looks the name up with i_rwsem of the directory held and write
  * access taken; EEXIST wins over EROFS.
  */
-import {
-  CAP_DAC_READ_SEARCH,
-  CAP_MKNOD,
-} from "../../kernel/include/cred.ts";
+import { CAP_DAC_READ_SEARCH, CAP_MKNOD } from "../../kernel/include/cred.ts";
 import {
   EEXIST,
   EINVAL,
@@ -209,9 +206,7 @@ export async function sys_symlinkat(
 ): Promise<void> {
   if (target === "") throw ENOENT;
   if (name_bytes(target) >= PATH_MAX) throw ENAMETOOLONG;
-  await filename_create(task, dfd, name, 0, (p, d) =>
-    vfs_symlink(p.dentry.d_inode!, d, target),
-  );
+  await filename_create(task, dfd, name, 0, (p, d) => vfs_symlink(p.dentry.d_inode!, d, target));
 }
 
 export async function vfs_link(old: dentry, dir: inode, d: dentry): Promise<void> {
@@ -273,4 +268,3 @@ export const sys_mknod = (
   major = 0,
   minor = 0,
 ): Promise<void> => sys_mknodat(task, AT_FDCWD, name, mode, major, minor);
-

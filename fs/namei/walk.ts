@@ -7,14 +7,7 @@
  * Errors in the order of Linux: each component needs search permission (EACCES) before its name is
  * judged (ENAMETOOLONG) and looked up (ENOENT, ENOTDIR); ELOOP at the 41st symlink.
  */
-import {
-  EBADF,
-  ELOOP,
-  ENAMETOOLONG,
-  ENOENT,
-  ENOTDIR,
-  EINVAL,
-} from "../../kernel/include/errno.ts";
+import { EBADF, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL } from "../../kernel/include/errno.ts";
 import { AT_FDCWD, NAME_MAX, PATH_MAX } from "../../kernel/include/fcntl.ts";
 import type { MaybeWait, Sometime, dentry, inode, path } from "../../kernel/include/fs.ts";
 import { MAY_EXEC } from "../../kernel/include/fs.ts";
@@ -98,12 +91,7 @@ function copy(p: path): path {
   return path_get({ mnt: p.mnt, dentry: p.dentry });
 }
 
-export function path_init(
-  task: task_struct,
-  dfd: number,
-  name: string,
-  flags: number,
-): nameidata {
+export function path_init(task: task_struct, dfd: number, name: string, flags: number): nameidata {
   check_pathname(name, flags);
   const root = task_fs(task).root;
   return new_nameidata(start_path(task, dfd, name), root, flags);

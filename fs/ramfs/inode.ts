@@ -2,7 +2,14 @@
  * fs/ramfs/inode.ts - the file system in memory: the root, and what lies under /mnt when a mount fails.
  * Linux: fs/ramfs/{inode,file-mmu}.c. Page cache only: no block map (FIEMAP), no DAX, no xattrs.
  */
-import type { dentry, file_operations, file_system_type, inode, inode_operations, super_block } from "../../kernel/include/fs.ts";
+import type {
+  dentry,
+  file_operations,
+  file_system_type,
+  inode,
+  inode_operations,
+  super_block,
+} from "../../kernel/include/fs.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import {

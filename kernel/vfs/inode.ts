@@ -37,7 +37,15 @@ import {
 import type { block_device } from "../include/blkdev.ts";
 import type { rw_semaphore as rw_semaphore_t, spinlock_t } from "../include/locks.ts";
 import type { address_space } from "../include/mm_types.ts";
-import { S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISGID, S_ISSOCK, S_IFREG } from "../include/stat.ts";
+import {
+  S_ISBLK,
+  S_ISCHR,
+  S_ISDIR,
+  S_ISFIFO,
+  S_ISGID,
+  S_ISSOCK,
+  S_IFREG,
+} from "../include/stat.ts";
 import type { Kernel } from "../kernel.ts";
 import { lock_class, rw_semaphore, spinlock } from "../locking/locks.ts";
 import { assert } from "../assert.ts";

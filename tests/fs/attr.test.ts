@@ -1,7 +1,24 @@
 /** Owner, mode, size, times and inode flags (recorded: vfs/permissions, vfs/atime-and-data-times, immutable/). */
-import { O_APPEND, O_CREAT, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, UTIME_NOW, UTIME_OMIT } from "../../kernel/include/fcntl.ts";
+import {
+  O_APPEND,
+  O_CREAT,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  UTIME_NOW,
+  UTIME_OMIT,
+} from "../../kernel/include/fcntl.ts";
 import type { kstat } from "../../kernel/include/fs.ts";
-import { FS_APPEND_FL, FS_DAX_FL, FS_IMMUTABLE_FL, FS_XFLAG_DAX, FS_XFLAG_EXTSIZE, FS_XFLAG_IMMUTABLE } from "../../kernel/include/fsflags.ts";
+import {
+  FS_APPEND_FL,
+  FS_DAX_FL,
+  FS_IMMUTABLE_FL,
+  FS_XFLAG_DAX,
+  FS_XFLAG_EXTSIZE,
+  FS_XFLAG_IMMUTABLE,
+} from "../../kernel/include/fsflags.ts";
 import { sys_utimensat } from "../../fs/utimes.ts";
 import type { fsxattr } from "../../fs/ioctl.ts";
 import { assert, suite } from "../lib/suite.ts";
@@ -215,7 +232,10 @@ t("flags are set by the owner, the guarded ones with CAP_LINUX_IMMUTABLE only", 
   is(await p.ioctl(o, "FS_IOC_GETFLAGS"), "EBADF");
   const r = await p.open("/mnt/plain", O_RDWR | O_CREAT, 0o600);
   is(await p.ioctl(r, "FS_IOC_GETFLAGS"), "ENOTTY");
-  is(await p.ioctl(r, "FS_IOC_FIEMAP", { start: 0, length: 1, flags: 0, max_extents: 0 }), "EOPNOTSUPP");
+  is(
+    await p.ioctl(r, "FS_IOC_FIEMAP", { start: 0, length: 1, flags: 0, max_extents: 0 }),
+    "EOPNOTSUPP",
+  );
   is(await p.ioctl(r, "FIGETBSZ"), 4096);
   is(await p.ioctl(r, "FIBMAP", 0), "EINVAL");
   is(await p.ioctl(r, "BLKGETSIZE64"), "ENOTTY");

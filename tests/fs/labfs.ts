@@ -114,8 +114,7 @@ export function register_labfs(kernel: Kernel, max_links = 0): file_system_type 
   const type: file_system_type = {
     name: "labfs",
     fs_flags: 0,
-    mount: (k, flags, _dev, data) =>
-      mount_nodev(k, type, flags, data, (sb) => fill(sb, max_links)),
+    mount: (k, flags, _dev, data) => mount_nodev(k, type, flags, data, (sb) => fill(sb, max_links)),
     kill_sb: kill_litter_super,
   };
   register_filesystem(kernel, type);

@@ -1,6 +1,13 @@
 /** Path walk, and making and removing names (recorded: vfs/links-and-directories, vfs/permissions). */
 import { AT_FDCWD, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } from "../../kernel/include/fcntl.ts";
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFREG, S_IFSOCK } from "../../kernel/include/stat.ts";
+import {
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFREG,
+  S_IFSOCK,
+} from "../../kernel/include/stat.ts";
 import { drop_caches } from "../../fs/drop_caches.ts";
 import { sys_unlinkat } from "../../fs/namei.ts";
 import { sys_getcwd } from "../../fs/namespace.ts";

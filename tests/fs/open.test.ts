@@ -51,21 +51,24 @@ t("a closed or unknown descriptor is EBADF", async () => {
   is(await p.dup(88), "EBADF");
 });
 
-t("symlinks are followed, refused with O_NOFOLLOW, and created through when they dangle", async () => {
-  const { p } = await boot_vfs();
-  await p.open("/mnt/a", O_RDWR | O_CREAT, 0o600);
-  is(await p.symlink("a", "/mnt/l"), undefined);
-  is(await p.open("/mnt/l", O_RDONLY | O_NOFOLLOW), "ELOOP");
-  is(await p.open("/mnt/l", O_PATH | O_NOFOLLOW), 1);
-  is(await p.show(1), "lnk 777 nlink=1 0:0");
-  is(await p.read(1, 1), "EBADF");
-  is(await p.symlink("loop", "/mnt/loop"), undefined);
-  is(await p.open("/mnt/loop", O_RDONLY), "ELOOP");
-  is(await p.symlink("dangling", "/mnt/dl"), undefined);
-  is(await p.open("/mnt/dl", O_RDWR | O_CREAT | O_EXCL), "EEXIST");
-  is(await p.open("/mnt/dl", O_RDWR | O_CREAT, 0o644), 2);
-  is(await p.show("/mnt/dangling", false), "644 nlink=1 0:0 size=0");
-});
+t(
+  "symlinks are followed, refused with O_NOFOLLOW, and created through when they dangle",
+  async () => {
+    const { p } = await boot_vfs();
+    await p.open("/mnt/a", O_RDWR | O_CREAT, 0o600);
+    is(await p.symlink("a", "/mnt/l"), undefined);
+    is(await p.open("/mnt/l", O_RDONLY | O_NOFOLLOW), "ELOOP");
+    is(await p.open("/mnt/l", O_PATH | O_NOFOLLOW), 1);
+    is(await p.show(1), "lnk 777 nlink=1 0:0");
+    is(await p.read(1, 1), "EBADF");
+    is(await p.symlink("loop", "/mnt/loop"), undefined);
+    is(await p.open("/mnt/loop", O_RDONLY), "ELOOP");
+    is(await p.symlink("dangling", "/mnt/dl"), undefined);
+    is(await p.open("/mnt/dl", O_RDWR | O_CREAT | O_EXCL), "EEXIST");
+    is(await p.open("/mnt/dl", O_RDWR | O_CREAT, 0o644), 2);
+    is(await p.show("/mnt/dangling", false), "644 nlink=1 0:0 size=0");
+  },
+);
 
 t("O_TMPFILE makes a file without a name that can be given one unless O_EXCL", async () => {
   const { p } = await boot_vfs();

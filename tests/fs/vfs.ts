@@ -12,7 +12,15 @@ import type { task_struct } from "../../kernel/sched/task.ts";
 import { signal_struct } from "../../kernel/signal.ts";
 import { init_mm } from "../../mm/mm_init.ts";
 import { new_iov_iter_bytes } from "../../mm/iov_iter.ts";
-import { dup_files, exit_files, new_files_struct, sys_close, sys_dup, sys_dup2, task_files } from "../../fs/file.ts";
+import {
+  dup_files,
+  exit_files,
+  new_files_struct,
+  sys_close,
+  sys_dup,
+  sys_dup2,
+  task_files,
+} from "../../fs/file.ts";
 import { copy_fs_struct, exit_fs, task_fs } from "../../fs/fs_struct.ts";
 import { init_vfs, new_init_fs } from "../../fs/init.ts";
 import { sys_ioctl } from "../../fs/ioctl.ts";
@@ -125,7 +133,13 @@ export class P {
         ? this.stat(what)
         : this.lstat(what));
     if (typeof s === "string") return s;
-    const kinds: Record<number, string> = { 1: "fifo ", 2: "chr ", 4: "dir ", 6: "blk ", 10: "lnk " };
+    const kinds: Record<number, string> = {
+      1: "fifo ",
+      2: "chr ",
+      4: "dir ",
+      6: "blk ",
+      10: "lnk ",
+    };
     const kind = kinds[s.mode >> 12] ?? (s.mode >> 12 === 12 ? "sock " : "");
     const size = kind === "" ? ` size=${s.size}` : "";
     return `${kind}${(s.mode & 0o7777).toString(8)} nlink=${s.nlink} ${s.uid}:${s.gid}${size}`;

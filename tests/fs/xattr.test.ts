@@ -69,28 +69,31 @@ t("names have a known prefix and at most 255 bytes, values at most 64 KiB", asyn
   is(await get(p, "user.big", 65535), "ERANGE");
 });
 
-t("user attributes belong to files and directories, trusted ones to the administrator", async () => {
-  const p = await lab();
-  is(await p.symlink("a", "/mnt2/l"), undefined);
-  is(await set(p, "user.v", "via", 0, { path: "/mnt2/l" }), undefined);
-  is(await set(p, "user.v", "on", 0, { path: "/mnt2/l", nofollow: true }), "EPERM");
-  await p.mkdir("/mnt2/d");
-  is(await set(p, "user.dir", "ok", 0, { path: "/mnt2/d" }), undefined);
-  await p.mknod("/mnt2/p", S_IFIFO | 0o644);
-  is(await set(p, "user.x", "x", 0, { path: "/mnt2/p" }), "EPERM");
-  is(await get(p, "user.x", undefined, { path: "/mnt2/p" }), "ENODATA");
-  is(await set(p, "trusted.x", "x", 0, { path: "/mnt2/p" }), undefined);
-  is(await set(p, "trusted.t", "t"), undefined);
-  is(await set(p, "security.foo", "s"), undefined);
-  const q = p.fork();
-  q.setuid(1000);
-  is(await get(q, "user.v"), "3 via");
-  is(await set(q, "user.v", "x"), "EACCES");
-  is(await set(q, "trusted.q", "x"), "EPERM");
-  is(await get(q, "trusted.t"), "ENODATA");
-  is(await list(q), "security.foo user.v");
-  is(await list(p), "security.foo trusted.t user.v");
-});
+t(
+  "user attributes belong to files and directories, trusted ones to the administrator",
+  async () => {
+    const p = await lab();
+    is(await p.symlink("a", "/mnt2/l"), undefined);
+    is(await set(p, "user.v", "via", 0, { path: "/mnt2/l" }), undefined);
+    is(await set(p, "user.v", "on", 0, { path: "/mnt2/l", nofollow: true }), "EPERM");
+    await p.mkdir("/mnt2/d");
+    is(await set(p, "user.dir", "ok", 0, { path: "/mnt2/d" }), undefined);
+    await p.mknod("/mnt2/p", S_IFIFO | 0o644);
+    is(await set(p, "user.x", "x", 0, { path: "/mnt2/p" }), "EPERM");
+    is(await get(p, "user.x", undefined, { path: "/mnt2/p" }), "ENODATA");
+    is(await set(p, "trusted.x", "x", 0, { path: "/mnt2/p" }), undefined);
+    is(await set(p, "trusted.t", "t"), undefined);
+    is(await set(p, "security.foo", "s"), undefined);
+    const q = p.fork();
+    q.setuid(1000);
+    is(await get(q, "user.v"), "3 via");
+    is(await set(q, "user.v", "x"), "EACCES");
+    is(await set(q, "trusted.q", "x"), "EPERM");
+    is(await get(q, "trusted.t"), "ENODATA");
+    is(await list(q), "security.foo user.v");
+    is(await list(p), "security.foo trusted.t user.v");
+  },
+);
 
 t("immutable and append-only files keep theirs", async () => {
   const p = await lab();
