@@ -3,6 +3,7 @@
  * Linux: dquot_alloc_block() and dquot_free_block() as ext4 uses them (without quotas), the accounting half
  * of ext4_free_blocks(), ext4_inode_to_goal_block(). i_blocks counts units of 512 bytes. i_lock: the baton.
  */
+import { assert } from "../../kernel/assert.ts";
 import type { inode } from "../../kernel/include/fs.ts";
 import { S_ISDIR, S_ISLNK, S_ISREG } from "../../kernel/include/stat.ts";
 import { EXT4_EA_INODE_FL } from "./ext4.ts";
@@ -15,7 +16,8 @@ import {
   ext4_test_inode_flag,
   test_opt,
 } from "./ext4_fs.ts";
-import type { handle_t } from "./ext4_jbd2.ts";
+import { ext4_journal_current_handle, type handle_t } from "./ext4_jbd2.ts";
+import { ext4_mark_inode_dirty } from "./inode_write.ts";
 import {
   EXT4_FREE_BLOCKS_FORGET,
   EXT4_FREE_BLOCKS_METADATA,
@@ -26,9 +28,13 @@ import {
   ext4_free_blocks,
 } from "./mballoc.ts";
 
-/** Charges the inode for filesystem blocks (negative: the other way). */
-export function ext4_charge_blocks(inode: inode, blocks: number): void {
+/** Charges the inode for filesystem blocks (negative: the other way), within the task's open handle. */
+export async function ext4_charge_blocks(inode: inode, blocks: number): Promise<void> {
+  if (blocks === 0) return;
   inode.i_blocks += blocks * (inode.i_sb.s_blocksize / 512);
+  const handle = ext4_journal_current_handle(inode.i_sb);
+  assert(handle !== null, "blocks charged without a handle");
+  await ext4_mark_inode_dirty(handle, inode);
 }
 
 /** Clusters that ext4_free_blocks() frees of a run, in blocks. */
@@ -52,8 +58,9 @@ export async function ext4_free_file_blocks(
   flags: number,
 ): Promise<void> {
   const uncharged = EXT4_FREE_BLOCKS_NO_QUOT_UPDATE | EXT4_FREE_BLOCKS_RERESERVE_CLUSTER;
-  if (!(flags & uncharged)) ext4_charge_blocks(inode, -freed_blocks(inode, block, count, flags));
   await ext4_free_blocks(handle, inode, block, count, flags);
+  if (flags & uncharged) return;
+  await ext4_charge_blocks(inode, -freed_blocks(inode, block, count, flags));
 }
 
 /** How the data blocks of this inode are freed: those that are metadata must be forgotten. */

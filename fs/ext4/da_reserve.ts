@@ -71,7 +71,7 @@ export async function ext4_da_update_reserve_space(
   claim: boolean,
 ): Promise<void> {
   const n = take_back(inode, used, "ext4_da_update_reserve_space");
-  if (claim) ext4_charge_blocks(inode, n * ratio_of(inode));
+  if (claim) await ext4_charge_blocks(inode, n * ratio_of(inode));
   if (EXT4_I(inode).i_reserved_data_blocks === 0 && inode.i_writecount <= 0) {
     await ext4_discard_preallocations(inode);
   }
@@ -126,9 +126,9 @@ export function ext4_revise_pending(inode: inode, lblk: number, len: number): vo
  * The allocated blocks of a pending cluster were freed (EXT4_FREE_BLOCKS_RERESERVE_CLUSTER): its delayed
  * blocks need a promise again, and the inode is charged for it no more.
  */
-export function ext4_rereserve_cluster(inode: inode, lblk: number): void {
+export async function ext4_rereserve_cluster(inode: inode, lblk: number): Promise<void> {
   const ratio = ratio_of(inode);
-  ext4_charge_blocks(inode, -ratio);
+  await ext4_charge_blocks(inode, -ratio);
   EXT4_I(inode).i_reserved_data_blocks++;
   EXT4_SB(inode.i_sb).s_dirtyclusters_counter++;
   set_pending(inode, Math.floor(lblk / ratio), false);

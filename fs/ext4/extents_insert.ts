@@ -100,7 +100,7 @@ async function new_node_block(
   mb_flags: number,
 ): Promise<number> {
   const block = await ext4_new_meta_blocks(handle, inode, goal, mb_flags, { n: 1 });
-  ext4_charge_blocks(inode, EXT4_SB(inode.i_sb).s_cluster_ratio);
+  await ext4_charge_blocks(inode, EXT4_SB(inode.i_sb).s_cluster_ratio);
   return block;
 }
 

@@ -220,7 +220,8 @@ async function fill_hole(
     const ar = request(inode, map, path, right, len, flags);
     newblock = await ext4_mb_new_blocks(handle, ar);
     clusters = EXT4_NUM_B2C(EXT4_SB(inode.i_sb), ar.len);
-    if (!(flags & EXT4_GET_BLOCKS_DELALLOC_RESERVE)) ext4_charge_blocks(inode, clusters * ratio);
+    const promised = (flags & EXT4_GET_BLOCKS_DELALLOC_RESERVE) !== 0;
+    if (!promised) await ext4_charge_blocks(inode, clusters * ratio);
     len = Math.min(len, clusters * ratio - offset);
     pblk = newblock + offset;
   }

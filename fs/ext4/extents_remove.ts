@@ -77,7 +77,7 @@ async function free_cluster(
   let flags = get_default_free_blocks_flags(inode);
   if (pending) flags |= EXT4_FREE_BLOCKS_RERESERVE_CLUSTER;
   await ext4_free_file_blocks(handle, inode, pclu * ratio, ratio, flags);
-  if (pending) ext4_rereserve_cluster(inode, lblk);
+  if (pending) await ext4_rereserve_cluster(inode, lblk);
 }
 
 /** Frees the blocks of an extent from `from` to its end. */

@@ -142,12 +142,12 @@ async function alloc_branch(
     for (let i = 0; i < missing; i++) {
       const meta = ar.flags & EXT4_MB_DELALLOC_RESERVED;
       made.blocks.push(await ext4_new_meta_blocks(handle, inode, ar.goal, meta, { n: 1 }));
-      ext4_charge_blocks(inode, 1);
+      await ext4_charge_blocks(inode, 1);
       ar.goal = made.blocks[i]! + 1;
     }
     made.data = await ext4_mb_new_blocks(handle, ar);
     made.len = ar.len;
-    if (!(flags & EXT4_GET_BLOCKS_DELALLOC_RESERVE)) ext4_charge_blocks(inode, ar.len);
+    if (!(flags & EXT4_GET_BLOCKS_DELALLOC_RESERVE)) await ext4_charge_blocks(inode, ar.len);
     for (let i = missing - 1; i >= 0; i--) {
       const next = i === missing - 1 ? made.data : made.blocks[i + 1]!;
       const n = i === missing - 1 ? made.len : 1;
