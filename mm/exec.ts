@@ -40,6 +40,8 @@ const STACK =
 function add_vma(mm: mm_struct, start: number, end: number, flags: number): void {
   const vma = vm_area_alloc(mm, start, end, flags, start / geometry(mm).page_size);
   vma_set_page_prot(vma);
+  // Written to once, by the loader: so fork copies its page table.
+  vma.anon_vma = {};
   mm.mmap.splice(find_vma_index(mm, start), 0, vma);
   mm.total_vm += (end - start) / geometry(mm).page_size;
 }

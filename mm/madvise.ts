@@ -12,7 +12,7 @@ import { faultin_page_range } from "./gup.ts";
 import { vma_is_dax } from "./memory/fault.ts";
 import { zap_page_range_single } from "./memory/zap.ts";
 import { mm_state } from "./mm_state.ts";
-import { page_align, page_aligned, task_mm } from "./mmap.ts";
+import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { vma_modify_flags } from "./mprotect.ts";
 import { geometry } from "./pgtable.ts";
 import { force_page_cache_readahead } from "./readahead.ts";
@@ -145,6 +145,8 @@ export async function sys_madvise(
   advice: number,
 ): Promise<void> {
   const mm = task_mm(task);
+  start = u64(start);
+  len = u64(len);
   if (!FLAG_ADVICE[advice] && !OTHER_ADVICE.includes(advice)) throw EINVAL;
   if (!page_aligned(mm, start)) throw EINVAL;
   const end = start + page_align(mm, len);

@@ -6,7 +6,7 @@ import { capable, current_cred } from "../kernel/cred.ts";
 import { CAP_FOWNER } from "../kernel/include/cred.ts";
 import { xa_is_value, xa_load } from "../kernel/lib/xarray.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
-import { page_align, page_aligned, task_mm } from "./mmap.ts";
+import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { PageUptodate } from "./page.ts";
 import { geometry, walk_page_range } from "./pgtable.ts";
 import { linear_page_index, vma_lookup } from "./vma.ts";
@@ -57,6 +57,8 @@ export async function sys_mincore(
   len: number,
 ): Promise<Uint8Array> {
   const mm = task_mm(task);
+  start = u64(start);
+  len = u64(len);
   if (!page_aligned(mm, start)) throw EINVAL;
   if (start > mm.task_size || len > mm.task_size - start) throw ENOMEM;
   const { page_size } = geometry(mm);

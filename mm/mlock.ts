@@ -8,7 +8,7 @@ import { capable } from "../kernel/cred.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { mm_populate } from "./gup.ts";
 import { vma_is_dax } from "./memory/fault.ts";
-import { can_do_mlock, page_align, task_mm } from "./mmap.ts";
+import { can_do_mlock, page_align, task_mm, u64 } from "./mmap.ts";
 import { vma_modify_flags } from "./mprotect.ts";
 import { geometry } from "./pgtable.ts";
 import { task_rlimit } from "./rlimit.ts";
@@ -48,6 +48,8 @@ export async function sys_mlock(
   const mm = task_mm(task);
   if (flags & ~MLOCK_ONFAULT) throw EINVAL;
   if (!can_do_mlock(task)) throw EPERM;
+  start = u64(start);
+  len = u64(len);
   const { page_size } = geometry(mm);
   const from = Math.floor(start / page_size) * page_size;
   len = page_align(mm, len + (start - from));
@@ -76,6 +78,8 @@ export async function sys_mlock(
 
 export async function sys_munlock(task: task_struct, start: number, len: number): Promise<void> {
   const mm = task_mm(task);
+  start = u64(start);
+  len = u64(len);
   const { page_size } = geometry(mm);
   const from = Math.floor(start / page_size) * page_size;
   len = page_align(mm, len + (start - from));

@@ -101,6 +101,11 @@ export function task_mm(task: task_struct): mm_struct {
   return task.mm;
 }
 
+/** A negative number as the unsigned 64-bit one it stands for (to 53 bits). */
+export function u64(n: number): number {
+  return n < 0 ? n + 2 ** 64 : n;
+}
+
 export function page_align(mm: mm_struct, n: number): number {
   const { page_size } = geometry(mm);
   return Math.ceil(n / page_size) * page_size;
@@ -204,7 +209,7 @@ async function do_mmap(
     if (addr !== 0 && addr < MMAP_MIN_ADDR) addr = MMAP_MIN_ADDR;
   }
   len = page_align(mm, len);
-  if (len >= 2 ** 64) throw ENOMEM;
+  if (len >= 2 ** 64 || len === 0) throw ENOMEM;
   if (pgoff + len / page_size >= 2 ** 64) throw EOVERFLOW;
   if (mm.mmap.length > MAX_MAP_COUNT) throw ENOMEM;
   addr = get_unmapped_area(mm, file, addr, len, pgoff, flags);
@@ -330,6 +335,9 @@ export async function sys_mmap(
   offset: number,
 ): Promise<number> {
   const mm = task_mm(task);
+  addr = u64(addr);
+  len = u64(len);
+  offset = u64(offset);
   if (!page_aligned(mm, offset)) throw EINVAL;
   if (flags & MAP_ANONYMOUS) file = null;
   else if (file === null) throw EBADF;
@@ -407,7 +415,7 @@ export async function sys_munmap(task: task_struct, addr: number, len: number): 
   const p = mm.mmap_lock.down_write();
   if (p) await p;
   try {
-    await do_munmap(mm, addr, len, put);
+    await do_munmap(mm, u64(addr), u64(len), put);
   } finally {
     mm.mmap_lock.up_write();
   }

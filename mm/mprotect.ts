@@ -12,7 +12,7 @@ import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { vm_normal_page } from "./memory/vmf.ts";
 import { __split_huge_pmd, vma_adjust_trans_huge } from "./memory/zap.ts";
-import { page_align, page_aligned, task_mm } from "./mmap.ts";
+import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { PageAnon } from "./page.ts";
 import {
   _PAGE_RW,
@@ -119,6 +119,8 @@ export async function sys_mprotect(
   prot: number,
 ): Promise<void> {
   const mm = task_mm(task);
+  start = u64(start);
+  len = u64(len);
   const grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
   prot &= ~(PROT_GROWSDOWN | PROT_GROWSUP);
   if (grows === (PROT_GROWSDOWN | PROT_GROWSUP)) throw EINVAL;

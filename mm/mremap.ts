@@ -10,7 +10,7 @@ import { capable } from "../kernel/cred.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { mm_populate } from "./gup.ts";
-import { do_munmap, may_expand_vm, page_align, page_aligned, task_mm } from "./mmap.ts";
+import { do_munmap, may_expand_vm, page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import {
   flush_tlb_range,
   geometry,
@@ -211,8 +211,10 @@ export async function sys_mremap(
   new_addr = 0,
 ): Promise<number> {
   const mm = task_mm(task);
-  old_len = page_align(mm, old_len);
-  new_len = page_align(mm, new_len);
+  addr = u64(addr);
+  old_len = page_align(mm, u64(old_len));
+  new_len = page_align(mm, u64(new_len));
+  new_addr = u64(new_addr);
   check_args(mm, addr, old_len, new_len, flags, new_addr);
   const put: file[] = [];
   const p = mm.mmap_lock.down_write();

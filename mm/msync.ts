@@ -6,7 +6,7 @@ import { VM_LOCKED, VM_SHARED } from "../kernel/include/mm_types.ts";
 import type { mm_struct } from "../kernel/include/mm_types.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
-import { page_align, page_aligned, task_mm } from "./mmap.ts";
+import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { geometry } from "./pgtable.ts";
 import { find_vma } from "./vma.ts";
 
@@ -61,6 +61,8 @@ export async function sys_msync(
   flags: number,
 ): Promise<void> {
   const mm = task_mm(task);
+  start = u64(start);
+  len = u64(len);
   if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) throw EINVAL;
   if (!page_aligned(mm, start)) throw EINVAL;
   if (flags & MS_ASYNC && flags & MS_SYNC) throw EINVAL;
