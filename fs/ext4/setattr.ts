@@ -25,8 +25,6 @@ import {
   ATTR_UID,
   type dentry,
   type fileattr,
-  I_DONTCACHE,
-  type iattr,
   type inode,
   S_APPEND,
   S_DAX,
@@ -61,6 +59,7 @@ import {
   type handle_t,
   IS_SYNC,
 } from "./ext4_jbd2.ts";
+import { d_mark_dontcache } from "../dcache.ts";
 import { ext4_mask_flags } from "./ialloc.ts";
 import { ext4_set_inode_flags } from "./inode.ts";
 import {
@@ -179,7 +178,7 @@ function dax_dontcache(inode: inode, flags: number): void {
   const sb = inode.i_sb;
   if (S_ISDIR(inode.i_mode)) return;
   if (test_opt2(sb, EXT4_MOUNT2_DAX_NEVER) || test_opt(sb, EXT4_MOUNT_DAX_ALWAYS)) return;
-  if ((EXT4_I(inode).i_flags ^ flags) & M.EXT4_DAX_FL) inode.i_state |= I_DONTCACHE;
+  if ((EXT4_I(inode).i_flags ^ flags) & M.EXT4_DAX_FL) d_mark_dontcache(inode);
 }
 
 const LATER = M.EXT4_JOURNAL_DATA_FL | M.EXT4_EXTENTS_FL;
