@@ -9,6 +9,7 @@ import { AT_FDCWD } from "../kernel/include/fcntl.ts";
 import type { inode, path } from "../kernel/include/fs.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
+import { mm_state } from "../mm/mm_state.ts";
 import { file_accessed, file_update_time } from "./atime.ts";
 import { file_remove_privs } from "./attr.ts";
 import { def_blk_fops } from "./block_fops.ts";
@@ -20,6 +21,7 @@ import { write_inode_now } from "./fs-writeback.ts";
 import { mnt_ns, path_put } from "./mount.ts";
 import { path_lookupat, sys_mkdir } from "./namei.ts";
 import { kern_mount_at, mount_root } from "./namespace.ts";
+import { vfs_fallocate } from "./open.ts";
 import { pipefifo_fops } from "./pipe.ts";
 import { init_ramfs, ramfs_fs_type } from "./ramfs/inode.ts";
 import { generic_write_sync } from "./sync.ts";
@@ -45,6 +47,7 @@ export function install_vfs_ops(kernel: Kernel): void {
     generic_write_sync,
     special_fops: { def_chr_fops, def_blk_fops, pipefifo_fops },
   });
+  mm_state(kernel).mm_ops.vfs_fallocate = vfs_fallocate;
 }
 
 /** The root, with no references of its own. */
