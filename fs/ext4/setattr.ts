@@ -25,6 +25,7 @@ import {
   ATTR_UID,
   type dentry,
   type fileattr,
+  type iattr,
   type inode,
   S_APPEND,
   S_DAX,
