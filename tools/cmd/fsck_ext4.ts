@@ -9,6 +9,9 @@
  */
 
 import {
+  EXT4_BG_BLOCK_UNINIT,
+  EXT4_BG_INODE_UNINIT,
+  EXT4_DYNAMIC_REV,
   EXT4_ERROR_FS,
   EXT4_FEATURE_COMPAT_HAS_JOURNAL,
   EXT4_FEATURE_COMPAT_ORPHAN_FILE,
@@ -23,6 +26,7 @@ import { map_walker, owner_map } from "./e2fsck/blocks.ts";
 import { pass1 } from "./e2fsck/pass1.ts";
 import { pass2, pass3, pass4 } from "./e2fsck/pass2.ts";
 import { pass5 } from "./e2fsck/pass5.ts";
+import { FEATURES, type feature_set } from "./mke2fs/profile.ts";
 
 export type { fsck_device, fsck_problem } from "./e2fsck/image.ts";
 
@@ -40,6 +44,16 @@ export interface fsck_report {
   readonly free_inodes: number;
 }
 
+const all_of = (set: feature_set): number =>
+  FEATURES.reduce((mask, [, in_set, bit]) => (in_set === set ? mask | bit : mask), 0);
+
+/** Features that this check understands: what mkfs can make and what the kernel adds. */
+const KNOWN: Readonly<Record<feature_set, number>> = Object.freeze({
+  compat: all_of("compat"),
+  incompat: all_of("incompat") | EXT4_FEATURE_INCOMPAT_RECOVER,
+  ro_compat: all_of("ro_compat") | EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT,
+});
+
 const device_of = (b: Uint8Array): fsck_device => ({
   size: b.length,
   read: (offset, length) => b.subarray(offset, offset + length),
@@ -50,6 +64,11 @@ function check_super(im: ext4_image): void {
   const bytes = new Uint8Array(es._view.buffer, es._view.byteOffset, 1024);
   if (im.has_csum && !ext4_superblock_csum_verify(bytes)) {
     im.problem("superblock with a wrong checksum");
+  }
+  if (es.s_rev_level > EXT4_DYNAMIC_REV) im.problem(`revision ${es.s_rev_level}`);
+  for (const set of ["compat", "incompat", "ro_compat"] as const) {
+    const unknown = (es[`s_feature_${set}`] & ~KNOWN[set]) >>> 0;
+    if (unknown !== 0) im.problem(`unknown ${set} feature bits 0x${unknown.toString(16)}`);
   }
   if (im.has("incompat", EXT4_FEATURE_INCOMPAT_RECOVER)) {
     im.problem("the journal has to be replayed");
@@ -62,7 +81,16 @@ function check_super(im: ext4_image): void {
   ) {
     im.problem("the orphan file may list orphans");
   }
+  const external = es.s_journal_dev !== 0 || es.s_journal_uuid.some((x) => x !== 0);
+  if (im.has("compat", EXT4_FEATURE_COMPAT_HAS_JOURNAL) && external) {
+    im.problem("the journal would be on another device");
+  }
   for (let g = 0; g < im.group_count; g++) {
+    const gdp = im.desc(g);
+    const uninit = gdp.bg_flags & (EXT4_BG_INODE_UNINIT | EXT4_BG_BLOCK_UNINIT);
+    if (!im.has_group_csum && (uninit || gdp.bg_itable_unused_lo)) {
+      im.problem("group marked as unused without the feature for it", { group: g });
+    }
     const off = g * im.desc_size;
     if (!ext4_group_desc_csum_verify(es, im.seed, g, im.gdt, off, im.desc_size)) {
       im.problem("group descriptor with a wrong checksum", { group: g });

@@ -22,7 +22,7 @@ import {
   EXT_MAX_BLOCKS,
 } from "../../../fs/ext4/ext4.ts";
 import { ext4_inode_csum_seed, ext4_inode_csum_verify } from "../../../fs/ext4/csum.ts";
-import { type block_map, map_walker, owner_map, view_of } from "./blocks.ts";
+import { type block_map, map_walker, owner_map, type run, view_of } from "./blocks.ts";
 import type { ext4_image, inode_view } from "./image.ts";
 import {
   check_ibody,
@@ -139,6 +139,7 @@ function check_resize_inode(
 /** `clusters`: what the inode really has, counted in clusters. */
 function check_i_blocks(im: ext4_image, ino: number, raw: inode_view, clusters: number): void {
   const huge = im.has("ro_compat", EXT4_FEATURE_RO_COMPAT_HUGE_FILE);
+  if (!huge && raw.i_blocks_high !== 0) im.problem("i_blocks_high without huge_file", { ino });
   let sectors = raw.i_blocks_lo + (huge ? raw.i_blocks_high * 2 ** 32 : 0);
   if (huge && raw.i_flags & EXT4_HUGE_FILE_FL) sectors *= im.blocksize / 512;
   const have = clusters * im.cluster_ratio * (im.blocksize / 512);
@@ -155,6 +156,8 @@ function check_size(im: ext4_image, ino: number, raw: inode_view, map: block_map
     }
     return;
   }
+  const limit = 2 ** 32 * im.blocksize;
+  if (size >= limit) im.problem(`size is ${size}, the largest possible ${limit - 1}`, { ino });
   // blocks behind the end may be preallocated; written ones there would come back on extension
   const ratio = im.cluster_ratio;
   const last = Math.ceil(Math.ceil(size / im.blocksize) / ratio) * ratio;
@@ -165,7 +168,7 @@ function check_size(im: ext4_image, ino: number, raw: inode_view, map: block_map
 
 function check_symlink(im: ext4_image, ino: number, raw: inode_view, map: block_map): void {
   if (raw.i_flags & EXT4_ENCRYPT_FL) return;
-  const size = raw.i_size_lo;
+  const size = raw.i_size_high * 2 ** 32 + raw.i_size_lo;
   if (map.runs.length === 0) {
     const i_block = raw.i_block;
     const nul = i_block.indexOf(0);
@@ -173,7 +176,11 @@ function check_symlink(im: ext4_image, ino: number, raw: inode_view, map: block_
       im.problem(`symbolic link of ${size} bytes, its text has ${nul}`, { ino });
     }
   } else {
-    const text = im.block(map.runs[0]!.pblk);
+    const [only] = map.runs as [run];
+    if (map.runs.length > 1 || only.lblk !== 0 || only.len !== 1) {
+      im.problem("symbolic link of several blocks", { ino });
+    }
+    const text = im.block(only.pblk);
     const nul = text.indexOf(0);
     if (size === 0 || size >= im.blocksize || nul !== size) {
       im.problem(`symbolic link of ${size} bytes, its text has ${nul}`, { ino });
@@ -237,6 +244,7 @@ function check_inode(st: fsck_state, ino: number): void {
     }
     return;
   }
+  if (raw.i_obso_faddr !== 0) im.problem("i_obso_faddr is not zero", { ino });
   if (raw.i_dtime !== 0) im.problem("inode in use with a time of deletion", { ino });
   if (!(TYPES & (1 << (raw.i_mode >>> 12))) && ino !== EXT4_BOOT_LOADER_INO) {
     im.problem(`mode 0${raw.i_mode.toString(8)} is no file type`, { ino });

@@ -13,6 +13,7 @@ import {
   EXT4_FEATURE_INCOMPAT_FILETYPE,
   EXT4_FEATURE_INCOMPAT_LARGEDIR,
   EXT4_FEATURE_RO_COMPAT_DIR_NLINK,
+  EXT4_FT_DIR,
   EXT4_FT_DIR_CSUM,
   EXT4_INDEX_FL,
   EXT4_LINK_MAX,
@@ -73,7 +74,7 @@ class dir_checker {
       }
       const ino = v.getUint32(at, true);
       const name = b.subarray(at + 8, at + 8 + name_len);
-      if (dots && index < 2) this.dot(index, ino, name, block);
+      if (dots && index < 2) this.dot(index, b, at, block);
       else if (ino !== 0) this.entry(ino, name, b[at + 7]!, block);
       at += rec_len;
       index++;
@@ -86,9 +87,15 @@ class dir_checker {
     return typed ? v.getUint8(at + 6) : v.getUint16(at + 6, true);
   }
 
-  private dot(index: number, ino: number, name: Uint8Array, block: number | undefined): void {
+  private dot(index: number, b: Uint8Array, at: number, block: number | undefined): void {
+    const ino = view_of(b).getUint32(at, true);
+    const type = b[at + 7]!;
+    const name = b.subarray(at + 8, at + 8 + b[at + 6]!);
     const text = bytes_to_name(name);
+    const typed = this.st.im.has("incompat", EXT4_FEATURE_INCOMPAT_FILETYPE);
+    if (type !== (typed ? EXT4_FT_DIR : 0)) this.bad(`"${text}" has type ${type}`, block);
     if (text !== ".".repeat(index + 1)) this.bad(`entry ${index} is "${text}"`, block);
+    if (b[at + 8 + text.length] !== 0) this.bad(`"${text}" is not followed by a zero`, block);
     if (index === 0 && ino !== this.dir.ino) this.bad(`"." is inode ${ino}`, block);
     if (index === 1) this.dir.dotdot = ino;
     const info = this.st.inodes.get(ino);
