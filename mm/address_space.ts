@@ -1,4 +1,7 @@
-/** mm/address_space.ts - a file's pages or DAX entries. Linux: struct address_space, fs/inode.c (address_space_init_once), include/linux/pagemap.h. */
+/**
+ * mm/address_space.ts - a file's pages or DAX entries. Linux: struct address_space, fs/inode.c
+ * (address_space_init_once), include/linux/pagemap.h.
+ */
 import { EIO, ENOSPC } from "../kernel/include/errno.ts";
 import type { Errno } from "../kernel/include/errno.ts";
 import type { inode } from "../kernel/include/fs.ts";
@@ -86,8 +89,8 @@ export function errseq_sample(seq: number): number {
 const error_of = (seq: number): Errno => (seq % SEEN === ENOSPC.errno ? ENOSPC : EIO);
 
 /**
- * Has there been an error since `since`? The value to compare with next time, and the error. Marks the
- * error as seen: `seq` is what the mapping's field becomes.
+ * Has there been an error since `since`? The value to compare with next time, and the error. Marks
+ * the error as seen: `seq` is what the mapping's field becomes.
  */
 export function errseq_check(seq: number, since: number): { seq: number; error: Errno | null } {
   if (seq === since || seq % SEEN === 0) return { seq, error: null };

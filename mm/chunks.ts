@@ -2,9 +2,10 @@
  * mm/chunks.ts - the bytes behind physical memory: sparse, copy-on-write, with a way back.
  * Linux: none (this is the hardware's part).
  *
- * A `media` is an array of 2 MiB chunks. A chunk never written is one shared chunk of zeros; a chunk
- * that came with an image or a snapshot is shared and copied before its first store. Chunks of a
- * snapshot are frozen by agreement: nobody stores to them again, so a snapshot costs one array.
+ * A `media` is an array of 2 MiB chunks. A chunk never written is one shared chunk of zeros; a
+ * chunk that came with an image or a snapshot is shared and copied before its first store. Chunks
+ * of a snapshot are frozen by agreement: nobody stores to them again, so a snapshot costs one
+ * array.
  *
  * `begin_undo()` starts a log of the old contents of each 64-byte line stored to; `rollback()` puts
  * them back, so that the price of going back is what was changed, not what there is.

@@ -1,8 +1,10 @@
 /**
- * mm/exec.ts - the address space of a program that has just started. Linux: fs/exec.c, fs/binfmt_elf.c.
+ * mm/exec.ts - the address space of a program that has just started. Linux: fs/exec.c,
+ * fs/binfmt_elf.c.
  *
- * Nothing is executed here, but what a program's image leaves behind is visible: mappings go below its libraries,
- * into the 2 MiB that a page table covers already (a fault there sees ORIG_PTE_VALID), and a stack exists.
+ * Nothing is executed here, but what a program's image leaves behind is visible: mappings go below
+ * its libraries, into the 2 MiB that a page table covers already (a fault there sees
+ * ORIG_PTE_VALID), and a stack exists.
  */
 import {
   VM_ACCOUNT,

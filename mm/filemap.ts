@@ -1,12 +1,14 @@
 /**
  * mm/filemap.ts - the page cache: the index of mm/filemap/. Linux: mm/filemap.c.
  *
- * Reading order: filemap/lookup.ts (finding, adding, removing pages), filemap/read.ts, filemap/write.ts,
- * filemap/fault.ts, filemap/wait.ts (waiting for writeback, errors of it). Writing back is in
- * page-writeback.ts, taking pages away in truncate.ts, reading ahead in readahead.ts.
+ * Reading order: filemap/lookup.ts (finding, adding, removing pages), filemap/read.ts,
+ * filemap/write.ts, filemap/fault.ts, filemap/wait.ts (waiting for writeback, errors of it).
+ * Writing back is in page-writeback.ts, taking pages away in truncate.ts, reading ahead in
+ * readahead.ts.
  *
- * Lock order: i_rwsem, invalidate_lock, page lock, i_mmap_rwsem, i_pages lock. A page in i_pages holds one
- * reference; page.mapping is set exactly while it is there, and changes only under the page lock.
+ * Lock order: i_rwsem, invalidate_lock, page lock, i_mmap_rwsem, i_pages lock. A page in i_pages
+ * holds one reference; page.mapping is set exactly while it is there, and changes only under the
+ * page lock.
  */
 export {
   filemap_fault,

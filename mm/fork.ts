@@ -1,8 +1,10 @@
 /**
- * mm/fork.ts - a copy of an address space. Linux: kernel/fork.c (dup_mmap), mm/memory.c (copy_page_range).
+ * mm/fork.ts - a copy of an address space. Linux: kernel/fork.c (dup_mmap), mm/memory.c
+ * (copy_page_range).
  *
  * Entries are copied only where a fault could not bring them back: private copies (and what drivers
- * put there). A shared file mapping, DAX or not, starts empty in the child; so do huge entries of files.
+ * put there). A shared file mapping, DAX or not, starts empty in the child; so do huge entries of
+ * files.
  */
 import { ENOMEM } from "../kernel/include/errno.ts";
 import {

@@ -1,8 +1,8 @@
 /**
  * mm/gup.ts - touching and pinning user memory from the kernel. Linux: mm/gup.c.
  *
- * Reading order: faultin_page() (one page), populate_vma_page_range() and mm_populate() (MAP_POPULATE,
- * mlock, MADV_POPULATE_*), get_user_pages() (pins: vmsplice, direct IO).
+ * Reading order: faultin_page() (one page), fault_in_range(), mm_populate()
+ * (MAP_POPULATE, mlock, MADV_POPULATE_*), get_user_pages() (pins: vmsplice, direct IO).
  */
 import { EFAULT, EHWPOISON, EINVAL, ENOMEM, is_errno } from "../kernel/include/errno.ts";
 import {
@@ -117,7 +117,9 @@ async function fault_in_range(
   }
 }
 
-/** Loads for shared mappings, stores for private ones that can be written (the copy is made now). */
+/**
+ * Loads for shared mappings, stores for private ones that can be written (the copy is made now).
+ */
 function populate_access(vma: vm_area_struct): boolean | null {
   if (vma.vm_flags & (VM_IO | VM_PFNMAP)) return null;
   if ((vma.vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) === (VM_LOCKED | VM_LOCKONFAULT)) return null;
@@ -149,7 +151,10 @@ export async function mm_populate(
   }
 }
 
-/** MADV_POPULATE_READ and _WRITE. Throws ENOMEM (hole), EINVAL (no permission), EFAULT (SIGBUS), EHWPOISON. */
+/**
+ * MADV_POPULATE_READ and _WRITE. Throws ENOMEM (hole), EINVAL (no permission), EFAULT (SIGBUS),
+ * EHWPOISON.
+ */
 export async function faultin_page_range(
   mm: mm_struct,
   start: number,
@@ -166,7 +171,8 @@ export async function faultin_page_range(
 
 /**
  * Pins the pages of [start, start + nr pages): each gets a reference that the caller drops with
- * put_page. Throws EFAULT, after dropping what it has; memory without page descriptors cannot be pinned.
+ * put_page. Throws EFAULT, after dropping what it has; memory without page descriptors cannot be
+ * pinned.
  */
 export async function get_user_pages(
   mm: mm_struct,

@@ -1,5 +1,6 @@
 /**
- * mm/iov_iter.ts - the two kinds of iterator a read or write moves bytes through. Linux: lib/iov_iter.c.
+ * mm/iov_iter.ts - the two kinds of iterator a read or write moves bytes through. Linux:
+ * lib/iov_iter.c.
  *
  * `bytes`: arrays outside the Machine, which never fault: every copy is one chunk copy per segment.
  * `user`: addresses of the running task's mm; a copy may fault and sleep, and is short when the
@@ -98,7 +99,9 @@ class bytes_iter extends iter_base implements iov_iter {
     return this.#bufs[i]!.length;
   }
 
-  /** Arrays lie nowhere in memory: their lengths count, and what the caller says of their address. */
+  /**
+   * Arrays lie nowhere in memory: their lengths count, and what the caller says of their address.
+   */
   alignment(): number {
     let bits = this.#skew;
     for (const b of this.#bufs) bits |= b.length;
@@ -218,7 +221,9 @@ class user_iter extends iter_base implements iov_iter {
     return this.#segs[this.seg]!.addr + this.seg_off;
   }
 
-  /** Moves up to `len` bytes piece by piece; `move` copies one piece and returns how much it did. */
+  /**
+   * Moves up to `len` bytes piece by piece; `move` copies one piece and returns how much it did.
+   */
   #each(
     len: number,
     done: number,
@@ -374,8 +379,8 @@ class user_iter extends iter_base implements iov_iter {
 }
 
 /**
- * Arrays as the memory of a read (`source` false) or write (true). `skew`: bytes by which the memory
- * they stand for is off page alignment, for O_DIRECT.
+ * Arrays as the memory of a read (`source` false) or write (true). `skew`: bytes by which the
+ * memory they stand for is off page alignment, for O_DIRECT.
  */
 export function new_iov_iter_bytes(
   kernel: Kernel,

@@ -1,4 +1,7 @@
-/** mm/madvise.ts - madvise(2). Linux: mm/madvise.c. Differs: no reclaim, so COLD, PAGEOUT and KSM advice change nothing. */
+/**
+ * mm/madvise.ts - madvise(2). Linux: mm/madvise.c. Differs: no reclaim, so COLD, PAGEOUT and KSM
+ * advice change nothing.
+ */
 import { EACCES, EBADF, EINVAL, ENOMEM } from "../kernel/include/errno.ts";
 import type { file } from "../kernel/include/fs.ts";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../kernel/include/fcntl.ts";

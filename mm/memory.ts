@@ -1,5 +1,6 @@
 /**
- * mm/memory.ts - faults and page-table entries: the index of mm/memory/. Linux: mm/memory.c, mm/rmap.c, mm/huge_memory.c.
+ * mm/memory.ts - faults and page-table entries: the index of mm/memory/. Linux: mm/memory.c,
+ * mm/rmap.c, mm/huge_memory.c.
  *
  * Reading order: memory/fault.ts (handle_mm_fault), memory/pte_fault.ts (entry empty), memory/wp.ts
  * (store refused), memory/insert.ts (what drivers and DAX put in), memory/zap.ts (removal),

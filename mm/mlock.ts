@@ -1,4 +1,7 @@
-/** mm/mlock.ts - mlock(2), mlock2(2), munlock(2). Linux: mm/mlock.c. Differs: there is no reclaim, so a lock is a flag, a count and a prefault. */
+/**
+ * mm/mlock.ts - mlock(2), mlock2(2), munlock(2). Linux: mm/mlock.c. Differs: there is no reclaim,
+ * so a lock is a flag, a count and a prefault.
+ */
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM } from "../kernel/include/errno.ts";
 import { CAP_IPC_LOCK } from "../kernel/include/cred.ts";
 import { MLOCK_ONFAULT } from "../kernel/include/mman.ts";

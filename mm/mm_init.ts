@@ -1,5 +1,6 @@
 /**
- * mm/mm_init.ts - mm of a kernel at boot, and new address spaces. Linux: kernel/fork.c (mm_init), arch/x86/mm/mmap.c, fs/exec.c.
+ * mm/mm_init.ts - mm of a kernel at boot, and new address spaces. Linux: kernel/fork.c (mm_init),
+ * arch/x86/mm/mmap.c, fs/exec.c.
  *
  * Addresses as on x86-64 with five-level tables and a 47-bit default window: the kernel places
  * mappings top down from mmap_base; MAP_FIXED may go up to task_size.

@@ -1,4 +1,7 @@
-/** mm/mm_state.ts - what mm keeps per kernel: page descriptors, zero pages, statistics. Hangs off kernel.mm_state. */
+/**
+ * mm/mm_state.ts - what mm keeps per kernel: page descriptors, zero pages, statistics. Hangs off
+ * kernel.mm_state.
+ */
 import { assert } from "../kernel/assert.ts";
 import type { file } from "../kernel/include/fs.ts";
 import type { siginfo } from "../kernel/signal.ts";

@@ -1,8 +1,10 @@
 /**
- * mm/mmap.ts - mapping and unmapping. Linux: mm/mmap.c, mm/util.c (vm_mmap_pgoff), arch/x86/kernel/sys_x86_64.c.
+ * mm/mmap.ts - mapping and unmapping. Linux: mm/mmap.c, mm/util.c (vm_mmap_pgoff),
+ * arch/x86/kernel/sys_x86_64.c.
  *
  * Reading order: sys_mmap() -> do_mmap() (checks) -> mmap_region() (makes the vma);
- * sys_munmap() -> do_munmap(). What a mapping's file reference keeps alive is dropped after mmap_lock.
+ * sys_munmap() -> do_munmap(). What a mapping's file reference keeps alive is dropped after
+ * mmap_lock.
  * Locks: mmap_lock for writing around everything; i_mmap_rwsem inside (vma.ts).
  */
 import {

@@ -1,4 +1,6 @@
-/** mm/mprotect.ts - changing protection. Linux: mm/mprotect.c, mm/huge_memory.c (change_huge_pmd). */
+/**
+ * mm/mprotect.ts - changing protection. Linux: mm/mprotect.c, mm/huge_memory.c (change_huge_pmd).
+ */
 import { EACCES, EINVAL, ENOMEM } from "../kernel/include/errno.ts";
 import {
   PROT_EXEC,
@@ -72,7 +74,10 @@ export function change_protection(vma: vm_area_struct, start: number, end: numbe
   mm.page_table_lock.unlock();
 }
 
-/** Gives [start, end) of one vma new flags, splitting or merging it. Returns the vma that covers it then. */
+/**
+ * Gives [start, end) of one vma new flags, splitting or merging it. Returns the vma that covers it
+ * then.
+ */
 export async function vma_modify_flags(
   mm: mm_struct,
   vma: vm_area_struct,

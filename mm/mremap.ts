@@ -31,7 +31,10 @@ import {
   vma_merge,
 } from "./vma.ts";
 
-/** Carries entries over; page_table_lock is taken here. A huge entry moves only onto a whole empty slot. */
+/**
+ * Carries entries over; page_table_lock is taken here. A huge entry moves only onto a whole empty
+ * slot.
+ */
 export function move_page_tables(mm: mm_struct, from: number, to: number, len: number): void {
   const g = geometry(mm);
   mm.page_table_lock.lock();

@@ -53,7 +53,9 @@ function next_piece(
   return null;
 }
 
-/** msync(2): writes back shared file pieces; a hole in the range is ENOMEM, after the rest is done. */
+/**
+ * msync(2): writes back shared file pieces; a hole in the range is ENOMEM, after the rest is done.
+ */
 export async function sys_msync(
   task: task_struct,
   start: number,

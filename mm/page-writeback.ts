@@ -1,8 +1,9 @@
 /**
- * mm/page-writeback.ts - writing back the dirty pages of a file. Linux: mm/page-writeback.c (write_cache_pages, do_writepages).
+ * mm/page-writeback.ts - writing back the dirty pages of a file. Linux: mm/page-writeback.c
+ * (write_cache_pages, do_writepages).
  *
- * With WB_SYNC_ALL the pages that are dirty now are marked TOWRITE first, so that pages dirtied meanwhile
- * do not keep the walk going for ever. page_dirty.ts has what changes a page's state.
+ * With WB_SYNC_ALL the pages that are dirty now are marked TOWRITE first, so that pages dirtied
+ * meanwhile do not keep the walk going for ever. page_dirty.ts has what changes a page's state.
  */
 import { WB_SYNC_ALL, WB_SYNC_NONE } from "../kernel/include/fs.ts";
 import type { Sometime, writeback_control } from "../kernel/include/fs.ts";
@@ -61,8 +62,8 @@ async function prepare(mapping: address_space, p: page, wbc: writeback_control):
 }
 
 /**
- * Calls `writepage` for every dirty page in wbc's byte range, locked and marked clean; it starts the
- * IO and unlocks. Throws the first error: at once for WB_SYNC_NONE, at the end for WB_SYNC_ALL.
+ * Calls `writepage` for every dirty page in wbc's byte range, locked and marked clean; it starts
+ * the IO and unlocks. Throws the first error: at once for WB_SYNC_NONE, at the end for WB_SYNC_ALL.
  */
 export async function write_cache_pages(
   mapping: address_space,

@@ -1,11 +1,12 @@
 /**
- * mm/page.ts - descriptors of page frames. Linux: mm/page_alloc.c, include/linux/{mm,page-flags}.h, mm/memremap.c.
+ * mm/page.ts - descriptors of page frames. Linux: mm/page_alloc.c, include/linux/{mm,page-flags}.h,
+ * mm/memremap.c.
  * Differs: a descriptor is an object found by pfn in a Map; there are no compound pages (folios of
  * one page), no zones, no reclaim. Allocation fails with ENOMEM only when DRAM is used up.
  *
  * References: a page cache entry holds one, each PTE of a page with rmap holds one, each user in
- * flight one. A device page of an fsdax namespace rests at 1; each pin adds one, and falling back to
- * 1 tells its owner (dev_pagemap.page_idle).
+ * flight one. A device page of an fsdax namespace rests at 1; each pin adds one, and falling back
+ * to 1 tells its owner (dev_pagemap.page_idle).
  */
 import { assert } from "../kernel/assert.ts";
 import type { Sometime } from "../kernel/include/fs.ts";

@@ -1,10 +1,11 @@
 /**
- * mm/page_dirty.ts - dirty pages: setting, cleaning before writeback, slowing writers. Linux: mm/page-writeback.c (first half).
+ * mm/page_dirty.ts - dirty pages: setting, cleaning before writeback, slowing writers. Linux:
+ * mm/page-writeback.c (first half).
  * Differs: no limits on dirty memory, so balance_dirty_pages only offers the baton.
  *
- * The page's flag PG_dirty and its mark in i_pages change together; the mark may stay set on a clean
- * page (writeback looks at the flag). __folio_mark_dirty needs no page lock: a store through a mapping
- * that is being zapped has none.
+ * The page's flag PG_dirty and its mark in i_pages change together; the mark may stay set on a
+ * clean page (writeback looks at the flag). __folio_mark_dirty needs no page lock: a store through
+ * a mapping that is being zapped has none.
  */
 import type { MaybeWait } from "../kernel/include/locks.ts";
 import { PG_dirty, PG_writeback } from "../kernel/include/mm_types.ts";
@@ -40,7 +41,9 @@ export function noop_dirty_folio(_mapping: address_space, p: page): boolean {
   return true;
 }
 
-/** True if the page was clean. Anonymous pages and pages taken from their file only get the flag. */
+/**
+ * True if the page was clean. Anonymous pages and pages taken from their file only get the flag.
+ */
 export function set_page_dirty(p: page): boolean {
   const { mapping } = p;
   if (mapping === null) {
@@ -62,8 +65,8 @@ export function cancel_dirty_page(p: page): void {
 }
 
 /**
- * Before writing a page (locked): its mappings lose write permission, so that a later store dirties it
- * again. True if the page has to be written.
+ * Before writing a page (locked): its mappings lose write permission, so that a later store dirties
+ * it again. True if the page has to be written.
  */
 export function clear_page_dirty_for_io(p: page): Sometime<boolean> {
   if (!p.mapping?.a_ops.writepages) {

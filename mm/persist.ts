@@ -3,9 +3,9 @@
  * Linux: none; the platform rules of ADR and eADR machines.
  *
  * A line (64 bytes) is in `lines` while its visible bytes may differ from the durable ones. A store
- * makes it dirty; clwb or a flushing store puts a copy on its way (`pending`); sfence makes that copy
- * the durable one. With eADR the caches belong to the domain, so a store is durable at once; with no
- * domain ("none") a fence does not help and only host_flush() does.
+ * makes it dirty; clwb or a flushing store puts a copy on its way (`pending`); sfence makes that
+ * copy the durable one. With eADR the caches belong to the domain, so a store is durable at once;
+ * with no domain ("none") a fence does not help and only host_flush() does.
  *
  * Events go to the sink in program order with offsets in the region; the crash engine makes its
  * states from them and does not need `lines`.

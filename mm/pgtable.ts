@@ -1,8 +1,8 @@
 /**
  * mm/pgtable.ts - page tables. Linux: include/linux/pgtable.h, arch/x86/include/asm/pgtable*.h.
  *
- * Four levels. The top one (pgd) is a Map, so that it also covers the 57-bit addresses of five-level
- * hardware; pud, pmd and pte tables have PAGE_SIZE/8 entries. An entry is one number,
+ * Four levels. The top one (pgd) is a Map, so that it also covers the 57-bit addresses of
+ * five-level hardware; pud, pmd and pte tables have PAGE_SIZE/8 entries. An entry is one number,
  * `pfn * 4096 + flags`, 0 for none: exact up to 2^41 frames, and equal entries are equal numbers.
  * A pmd or pud slot holds a huge entry in `leaf` or the next table in `child`, never both.
  *
@@ -149,8 +149,8 @@ export function lookup_entry(mm: mm_struct, addr: number): { entry: pte_t; size:
 }
 
 /**
- * Entry bits for a vma's protection. Private writable mappings get no write bit: the first store has
- * to come by, for its copy. `notify`: neither do shared ones.
+ * Entry bits for a vma's protection. Private writable mappings get no write bit: the first store
+ * has to come by, for its copy. `notify`: neither do shared ones.
  */
 export function vm_get_page_prot(vm_flags: number, notify: boolean): number {
   if (!(vm_flags & (VM_READ | VM_WRITE | VM_EXEC))) return _PAGE_PROTNONE | _PAGE_ACCESSED;
@@ -248,7 +248,8 @@ function walk_pud(
 
 /**
  * Frees the tables of [start, end) that no mapping needs any more; `floor` and `ceiling` are the
- * ends of the neighbouring mappings (0 and task size at the rims): a table is kept if it reaches beyond.
+ * ends of the neighbouring mappings (0 and task size at the rims): a table is kept if it reaches
+ * beyond.
  */
 export function free_pgtables(
   mm: mm_struct,

@@ -1,9 +1,11 @@
 /**
- * mm/readahead.ts - bringing pages of a file into the cache before they are asked for. Linux: mm/readahead.c.
- * Differs: no window that grows with success. A read gets the pages it asks for and, at the start of
- * the file or behind a page that is cached, up to 128 KiB in all.
+ * mm/readahead.ts - bringing pages of a file into the cache before they are asked for. Linux:
+ * mm/readahead.c.
+ * Differs: no window that grows with success. A read gets the pages it asks for and, at the start
+ * of the file or behind a page that is cached, up to 128 KiB in all.
  *
- * Pages are added locked and handed to a_ops.readahead in runs (mapping, index, nr); it unlocks each.
+ * Pages are added locked and handed to a_ops.readahead in runs (mapping, index, nr); it unlocks
+ * each.
  */
 import { EEXIST, ENOMEM } from "../kernel/include/errno.ts";
 import type { file } from "../kernel/include/fs.ts";
@@ -96,7 +98,10 @@ export async function page_cache_sync_readahead(
   if (nr > 0) await page_cache_ra_unbounded(mapping, file, index, nr);
 }
 
-/** A fault missed the page at `index`: 128 KiB around it, unless the mapping is advised to be random. */
+/**
+ * A fault missed the page at `index`: 128 KiB around it, unless the mapping is advised to be
+ * random.
+ */
 export async function page_cache_fault_readahead(
   mapping: address_space,
   file: file | null,

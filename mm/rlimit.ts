@@ -1,4 +1,7 @@
-/** mm/rlimit.ts - resource limits of a task, as far as mm asks. Linux: include/linux/sched/signal.h (rlimit). */
+/**
+ * mm/rlimit.ts - resource limits of a task, as far as mm asks. Linux: include/linux/sched/signal.h
+ * (rlimit).
+ */
 import type { task_struct } from "../kernel/sched/task.ts";
 
 const DEFAULTS: Readonly<Record<string, number>> = Object.freeze({

@@ -90,7 +90,10 @@ export function vma_perms(vma: vm_area_struct): string {
   return r + w + x + (f & V.VM_MAYSHARE ? "s" : "p");
 }
 
-/** `p` counts as one page of 4 KiB also when mapped by a huge entry: a device page has no size of its own. */
+/**
+ * `p` counts as one page of 4 KiB also when mapped by a huge entry: a device page has no size of
+ * its own.
+ */
 function account(s: smaps_fields, p: page, kib: number, young: boolean, dirty: boolean): void {
   const is_dirty = dirty || PageDirty(p);
   // Frames mapped only through devices' entries have no counts: private.

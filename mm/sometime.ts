@@ -1,4 +1,6 @@
-/** mm/sometime.ts - going on after a value that may be there already, without a promise if it is. */
+/**
+ * mm/sometime.ts - going on after a value that may be there already, without a promise if it is.
+ */
 import type { Sometime } from "../kernel/include/fs.ts";
 
 /** `fn(value)` now, or when the promise resolves. */

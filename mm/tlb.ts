@@ -1,9 +1,10 @@
 /**
- * mm/tlb.ts - the translation cache of an address space. Linux: arch/x86/mm/tlb.c; the rest is hardware.
+ * mm/tlb.ts - the translation cache of an address space. Linux: arch/x86/mm/tlb.c; the rest is
+ * hardware.
  *
  * It is filled by the page-table walk of an access (mm/uaccess.ts) and never looks at the tables
- * again: an entry that was changed or removed without a flush goes on being used, as on hardware. A store
- * through an entry that was not filled by a store walks again, which sets the dirty bit.
+ * again: an entry that was changed or removed without a flush goes on being used, as on hardware. A
+ * store through an entry that was not filled by a store walks again, which sets the dirty bit.
  * One cache an mm: every thread runs on the same cpu.
  */
 import type { page_geometry } from "./mm_state.ts";

@@ -1,9 +1,9 @@
 /**
  * mm/truncate.ts - taking pages and DAX entries away from a file. Linux: mm/truncate.c.
  *
- * A page goes under its lock, after its writeback has ended, unmapped from every address space first; the
- * caller has already changed i_size (or holds invalidate_lock), so that no fault brings it back.
- * A mapping with DAX entries (values) calls fs/dax by kernel.dax_mm_ops.
+ * A page goes under its lock, after its writeback has ended, unmapped from every address space
+ * first; the caller has already changed i_size (or holds invalidate_lock), so that no fault brings
+ * it back. A mapping with DAX entries (values) calls fs/dax by kernel.dax_mm_ops.
  */
 import { assert } from "../kernel/assert.ts";
 import { EBUSY } from "../kernel/include/errno.ts";
@@ -106,7 +106,10 @@ async function truncate_partial(
   put_page(p);
 }
 
-/** Removes bytes [lstart, lend] (inclusive; LLONG_MAX: to the end): whole pages go, parts become zeros. */
+/**
+ * Removes bytes [lstart, lend] (inclusive; LLONG_MAX: to the end): whole pages go, parts become
+ * zeros.
+ */
 export function truncate_inode_pages_range(
   mapping: address_space,
   lstart: number,
@@ -197,7 +200,10 @@ export function truncate_pagecache_range(
   return then(unmap as Sometime<void>, () => truncate_inode_pages_range(mapping, lstart, lend));
 }
 
-/** Pages [start, end] (inclusive) out of the cache, unless they are dirty: EBUSY, after the rest is done. */
+/**
+ * Pages [start, end] (inclusive) out of the cache, unless they are dirty: EBUSY, after the rest is
+ * done.
+ */
 export function invalidate_inode_pages2_range(
   mapping: address_space,
   start: number,
@@ -252,7 +258,9 @@ function invalidate_clean(p: page): boolean {
   return true;
 }
 
-/** Drops what is clean, unmapped and not in use, without waiting (drop_caches). Returns how many. */
+/**
+ * Drops what is clean, unmapped and not in use, without waiting (drop_caches). Returns how many.
+ */
 export function invalidate_mapping_pages(
   mapping: address_space,
   start: number,

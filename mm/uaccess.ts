@@ -1,9 +1,11 @@
 /**
- * mm/uaccess.ts - loads and stores of user memory. Linux: arch/x86/mm/fault.c (do_user_addr_fault), mm/maccess.c; the rest is the cpu.
+ * mm/uaccess.ts - loads and stores of user memory. Linux: arch/x86/mm/fault.c (do_user_addr_fault),
+ * mm/maccess.c; the rest is the cpu.
  *
- * An access is done in pieces that end at page boundaries. A piece goes through the TLB; a miss walks the
- * tables (setting accessed and dirty bits); what the tables do not allow is a fault, handled under
- * mmap_lock, and then the piece is tried again. Nothing is allocated while translations hit.
+ * An access is done in pieces that end at page boundaries. A piece goes through the TLB; a miss
+ * walks the tables (setting accessed and dirty bits); what the tables do not allow is a fault,
+ * handled under mmap_lock, and then the piece is tried again. Nothing is allocated while
+ * translations hit.
  *
  * Reading order: user_load()/user_store() -> copy_user() -> translate() -> user_fault().
  */
@@ -193,8 +195,9 @@ export function last_fault(mm: mm_struct): siginfo {
 }
 
 /**
- * Copies between user memory at `addr` and `buf[off..]`: to the user if `write`. Returns bytes copied,
- * short when a fault could not be handled (see last_fault). Page faults disabled: short at the first one.
+ * Copies between user memory at `addr` and `buf[off..]`: to the user if `write`. Returns bytes
+ * copied, short when a fault could not be handled (see last_fault). Page faults disabled: short at
+ * the first one.
  */
 export function copy_user(
   task: task_struct,

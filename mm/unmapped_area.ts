@@ -1,4 +1,7 @@
-/** mm/unmapped_area.ts - where a mapping goes. Linux: mm/mmap.c (vm_unmapped_area), arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c (thp_get_unmapped_area). */
+/**
+ * mm/unmapped_area.ts - where a mapping goes. Linux: mm/mmap.c (vm_unmapped_area),
+ * arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c (thp_get_unmapped_area).
+ */
 import { EINVAL, ENOMEM } from "../kernel/include/errno.ts";
 import type { file } from "../kernel/include/fs.ts";
 import { MAP_FIXED } from "../kernel/include/mman.ts";
@@ -24,7 +27,9 @@ export function get_unmapped_area(
   return at;
 }
 
-/** The hint if it is free, else the highest free place below mmap_base, else the lowest anywhere. */
+/**
+ * The hint if it is free, else the highest free place below mmap_base, else the lowest anywhere.
+ */
 export function mm_get_unmapped_area(
   mm: mm_struct,
   addr: number,

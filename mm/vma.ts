@@ -207,7 +207,9 @@ export function vma_set_page_prot(vma: vm_area_struct): void {
 
 // ---- split and merge
 
-/** Called before the ends of a vma move: a huge entry across a new end must go (mm/memory/huge.ts). */
+/**
+ * Called before the ends of a vma move: a huge entry across a new end must go (mm/memory/huge.ts).
+ */
 export type adjust_huge = (vma: vm_area_struct, start: number, end: number) => void;
 
 /**
@@ -266,7 +268,8 @@ function is_mergeable(vma: vm_area_struct, k: vma_kind): boolean {
 
 /**
  * Can [addr, end) with these properties be joined with a neighbour (or both)? If so does it, and
- * returns the joined vma. `own`: the vma of exactly that range if it is there already (after mprotect).
+ * returns the joined vma. `own`: the vma of exactly that range if it is there already (after
+ * mprotect).
  */
 export async function vma_merge(
   mm: mm_struct,

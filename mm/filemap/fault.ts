@@ -96,7 +96,10 @@ async function fault_read(vmf: vm_fault): Promise<number> {
   }
 }
 
-/** Maps uptodate pages of [start_pgoff, end_pgoff] that can be had at once. NOPAGE if the faulting one is among them. */
+/**
+ * Maps uptodate pages of [start_pgoff, end_pgoff] that can be had at once. NOPAGE if the faulting
+ * one is among them.
+ */
 export function filemap_map_pages(vmf: vm_fault, start_pgoff: number, end_pgoff: number): number {
   const f = FAULT(vmf);
   const mapping = f.vma.vm_file!.f_mapping;

@@ -1,8 +1,8 @@
 /**
  * mm/filemap/read.ts - read(2) from the page cache, and holes and data in it. Linux: mm/filemap.c.
  *
- * filemap_read() copies pages that are there without a promise; the first page that has to be read, or
- * copy that sleeps, goes on in filemap_read_slow().
+ * filemap_read() copies pages that are there without a promise; the first page that has to be read,
+ * or copy that sleeps, goes on in filemap_read_slow().
  */
 import { EFAULT, EIO, ENXIO, EOPNOTSUPP } from "../../kernel/include/errno.ts";
 import { IOCB_DIRECT, LLONG_MAX } from "../../kernel/include/fs.ts";
@@ -150,8 +150,8 @@ export function generic_file_read_iter(iocb: kiocb, iter: iov_iter): Sometime<nu
 }
 
 /**
- * SEEK_DATA and SEEK_HOLE by what is in the cache: first offset in [start, end) of the kind asked for;
- * ENXIO when data is asked for and there is none. `data`: SEEK_DATA. Pages count whole.
+ * SEEK_DATA and SEEK_HOLE by what is in the cache: first offset in [start, end) of the kind asked
+ * for; ENXIO when data is asked for and there is none. `data`: SEEK_DATA. Pages count whole.
  */
 export function mapping_seek_hole_data(
   mapping: address_space,

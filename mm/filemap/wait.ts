@@ -1,8 +1,10 @@
 /**
- * mm/filemap/wait.ts - writing a range and waiting for it, and the errors of writeback. Linux: mm/filemap.c.
+ * mm/filemap/wait.ts - writing a range and waiting for it, and the errors of writeback. Linux:
+ * mm/filemap.c.
  *
- * A failed write is noted in mapping.wb_err; every file open at that time reports it once from fsync
- * (file_check_and_advance_wb_err). Callers without a file look at the mapping's flags (filemap_check_errors).
+ * A failed write is noted in mapping.wb_err; every file open at that time reports it once from
+ * fsync (file_check_and_advance_wb_err). Callers without a file look at the mapping's flags
+ * (filemap_check_errors).
  */
 import { EIO, ENOSPC } from "../../kernel/include/errno.ts";
 import type { Errno } from "../../kernel/include/errno.ts";

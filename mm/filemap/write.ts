@@ -1,9 +1,9 @@
 /**
  * mm/filemap/write.ts - write(2) into the page cache. Linux: mm/filemap.c (generic_perform_write).
  *
- * For each page: the user's bytes are faulted in first, because between write_begin and write_end the
- * page is locked and a fault on a mapping of the same page would never end. The copy is atomic, so it can
- * be short (the bytes went away again): then the piece is tried once more.
+ * For each page: the user's bytes are faulted in first, because between write_begin and write_end
+ * the page is locked and a fault on a mapping of the same page would never end. The copy is atomic,
+ * so it can be short (the bytes went away again): then the piece is tried once more.
  */
 import { EFAULT } from "../../kernel/include/errno.ts";
 import type { Sometime, kiocb } from "../../kernel/include/fs.ts";
@@ -24,7 +24,10 @@ interface write_state {
   shorter: number;
 }
 
-/** Bytes written at ki_pos (which it does not move); an error only when there are none. i_rwsem held. */
+/**
+ * Bytes written at ki_pos (which it does not move); an error only when there are none. i_rwsem
+ * held.
+ */
 export function generic_perform_write(iocb: kiocb, iter: iov_iter): Sometime<number> {
   return write_loop({
     iocb,
@@ -87,8 +90,8 @@ function after_piece(st: write_state, copied: number, status: number): Sometime<
 }
 
 /**
- * The write_iter of files in the page cache after its checks, i_rwsem held: set-id bits, times, data.
- * Moves ki_pos.
+ * The write_iter of files in the page cache after its checks, i_rwsem held: set-id bits, times,
+ * data. Moves ki_pos.
  */
 export function __generic_file_write_iter(iocb: kiocb, iter: iov_iter): Sometime<number> {
   const { vfs_ops } = iocb.ki_filp.kernel;

@@ -3,7 +3,8 @@
  *
  * Reading order: handle_mm_fault() -> create_huge() / wp_huge_pmd() -> handle_pte_fault() ->
  * pte_fault.ts (entry empty) or wp.ts (entry present, store refused).
- * Caller holds mmap_lock for reading. Returns VM_FAULT_* bits; 0 and NOPAGE mean "try the access again".
+ * Caller holds mmap_lock for reading. Returns VM_FAULT_* bits; 0 and NOPAGE mean "try the access
+ * again".
  */
 import type { Sometime } from "../../kernel/include/fs.ts";
 import { S_DAX } from "../../kernel/include/fs.ts";
@@ -48,7 +49,9 @@ export function vma_is_dax(vma: vm_area_struct): boolean {
   return vma.vm_file !== null && (vma.vm_file.f_mapping.host.i_flags & S_DAX) !== 0;
 }
 
-/** May a fault in this vma be answered with a huge entry? Only DAX mappings, unless advised against. */
+/**
+ * May a fault in this vma be answered with a huge entry? Only DAX mappings, unless advised against.
+ */
 export function hugepage_vma_check(vma: vm_area_struct): boolean {
   if (vma.vm_flags & VM_NOHUGEPAGE) return false;
   if (vma_is_dax(vma)) return true;

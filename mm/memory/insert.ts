@@ -1,8 +1,10 @@
 /**
- * mm/memory/insert.ts - entries that a driver or DAX puts in place. Linux: mm/memory.c (insert_pfn, vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd), fs/dax.c (dax_pmd_load_hole's part).
+ * mm/memory/insert.ts - entries that a driver or DAX puts in place. Linux: mm/memory.c (insert_pfn,
+ * vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd), fs/dax.c (dax_pmd_load_hole's part).
  *
- * An entry that is there stays, whatever it points to: removing a stale one is the caller's business
- * (unmap_mapping_pages). With `write`, an entry for the same frame becomes writable and dirty.
+ * An entry that is there stays, whatever it points to: removing a stale one is the caller's
+ * business (unmap_mapping_pages). With `write`, an entry for the same frame becomes writable and
+ * dirty.
  */
 import { ENOMEM } from "../../kernel/include/errno.ts";
 import {
@@ -62,7 +64,9 @@ function is_zero(mm: vm_area_struct["vm_mm"], pfn: number): boolean {
   return pfn === mm_state(mm.kernel).zero_pfn;
 }
 
-/** A frame, read-only as the vma's protection of new entries has it. `pfn` may be the zero page's. */
+/**
+ * A frame, read-only as the vma's protection of new entries has it. `pfn` may be the zero page's.
+ */
 export function vmf_insert_mixed(vma: vm_area_struct, addr: number, pfn: number): number {
   return insert_pfn(vma, addr, pfn, false);
 }
@@ -92,7 +96,10 @@ export function vmf_insert_pfn_pmd(vmf: vm_fault, pfn: number, write: boolean): 
   return VM_FAULT_NOPAGE;
 }
 
-/** The 2 MiB of zeros for a read of a hole: NOPAGE when put in place, FALLBACK when the slot is taken. */
+/**
+ * The 2 MiB of zeros for a read of a hole: NOPAGE when put in place, FALLBACK when the slot is
+ * taken.
+ */
 export function set_huge_zero_page(vmf: vm_fault): number {
   const f = FAULT(vmf);
   const pmd = f.ensure_pmd();

@@ -1,9 +1,10 @@
 /**
- * mm/memory/pte_fault.ts - faults on an empty PTE. Linux: mm/memory.c (do_fault and friends, do_anonymous_page).
+ * mm/memory/pte_fault.ts - faults on an empty PTE. Linux: mm/memory.c (do_fault and friends,
+ * do_anonymous_page).
  *
  * mmap_lock is held for reading (or a handler dropped it and says VM_FAULT_RETRY or _COMPLETED).
- * A handler's answer is a page, locked or not, or the news that it has put the entry in place itself
- * (VM_FAULT_NOPAGE, as DAX does) or filled the private copy (VM_FAULT_DONE_COW).
+ * A handler's answer is a page, locked or not, or the news that it has put the entry in place
+ * itself (VM_FAULT_NOPAGE, as DAX does) or filled the private copy (VM_FAULT_DONE_COW).
  */
 import type { Sometime } from "../../kernel/include/fs.ts";
 import {
@@ -166,8 +167,8 @@ function finish_shared(f: fault_ctx, ret: number): Sometime<number> {
 }
 
 /**
- * Puts the found page (or the private copy) into the table. Also for DAX: the end of a private write
- * fault whose handler filled f.cow_page.
+ * Puts the found page (or the private copy) into the table. Also for DAX: the end of a private
+ * write fault whose handler filled f.cow_page.
  */
 export function finish_fault(f: fault_ctx): number {
   const { vma, mm } = f;

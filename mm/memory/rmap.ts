@@ -1,5 +1,6 @@
 /**
- * mm/memory/rmap.ts - counting mappings, and finding every mapping of a page of a file. Linux: mm/rmap.c, mm/memory.c (unmap_mapping_range).
+ * mm/memory/rmap.ts - counting mappings, and finding every mapping of a page of a file. Linux:
+ * mm/rmap.c, mm/memory.c (unmap_mapping_range).
  *
  * Locks: i_mmap_rwsem (read) around a walk over a file's vmas, then each mm's page_table_lock.
  * mmap_lock is not taken: this is called from truncate and writeback, under page locks.
@@ -96,8 +97,9 @@ function mkclean_vma(
 }
 
 /**
- * Write-protects and cleans the mappings of frames [pfn, pfn + nr) in one vma that maps page `pgoff`
- * of the file at frame `pfn`. Caller holds i_mmap_rwsem. Returns how many entries were changed.
+ * Write-protects and cleans the mappings of frames [pfn, pfn + nr) in one vma that maps page
+ * `pgoff` of the file at frame `pfn`. Caller holds i_mmap_rwsem. Returns how many entries were
+ * changed.
  */
 export function pfn_mkclean_range(
   pfn: number,
@@ -128,7 +130,10 @@ export function for_each_mapping_vma(
   return p ? p.then(run) : run();
 }
 
-/** Before writeback of a cached page: its mappings become read-only and clean. Returns how many were not. */
+/**
+ * Before writeback of a cached page: its mappings become read-only and clean. Returns how many were
+ * not.
+ */
 export function page_mkclean(p: page): Sometime<number> {
   const { mapping } = p;
   if (mapping === null || p._mapcount === 0) return 0;
@@ -139,7 +144,10 @@ export function page_mkclean(p: page): Sometime<number> {
   return then(w, () => cleaned);
 }
 
-/** Takes pages [start, start + nr) of the file out of every address space; `even_cows`: private copies too. */
+/**
+ * Takes pages [start, start + nr) of the file out of every address space; `even_cows`: private
+ * copies too.
+ */
 export function unmap_mapping_pages(
   mapping: address_space,
   start: number,

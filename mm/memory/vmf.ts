@@ -1,4 +1,7 @@
-/** mm/memory/vmf.ts - one page fault under way, and the small things its handlers share. Linux: struct vm_fault, include/linux/mm.h. */
+/**
+ * mm/memory/vmf.ts - one page fault under way, and the small things its handlers share. Linux:
+ * struct vm_fault, include/linux/mm.h.
+ */
 import type { mm_struct, page, vm_area_struct, vm_fault } from "../../kernel/include/mm_types.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { alloc_page } from "../page.ts";

@@ -1,5 +1,6 @@
 /**
- * mm/memory/wp.ts - stores to entries that are present but not writable. Linux: mm/memory.c (do_wp_page and what it calls).
+ * mm/memory/wp.ts - stores to entries that are present but not writable. Linux: mm/memory.c
+ * (do_wp_page and what it calls).
  *
  * Shared: the file is asked (pfn_mkwrite for entries without a page, page_mkwrite else), then the
  * entry becomes writable if it is still the one seen at the start. Private: a copy, unless the page

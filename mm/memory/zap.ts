@@ -1,5 +1,6 @@
 /**
- * mm/memory/zap.ts - removing mappings. Linux: mm/memory.c (zap_page_range, unmap_vmas), mm/huge_memory.c (zap_huge_pmd).
+ * mm/memory/zap.ts - removing mappings. Linux: mm/memory.c (zap_page_range, unmap_vmas),
+ * mm/huge_memory.c (zap_huge_pmd).
  *
  * A dirty entry of a cached page dirties the page; a DAX entry carries nothing away, since the page
  * tree of the file knows what is dirty (its tag was set at the write fault).
@@ -27,8 +28,8 @@ export function dec_rss(mm: mm_struct, p: page): void {
 
 /**
  * Removes the mappings of [start, end). `even_cows` false keeps private copies (anonymous pages).
- * Whole huge entries only: split first what sticks out, except that a huge zero or DAX entry that is partly in
- * the range goes as a whole (it is faulted in again).
+ * Whole huge entries only: split first what sticks out, except that a huge zero or DAX entry that
+ * is partly in the range goes as a whole (it is faulted in again).
  */
 export function zap_page_range_single(
   vma: vm_area_struct,

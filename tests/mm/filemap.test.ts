@@ -136,7 +136,8 @@ t("reads, writes, truncations and writeback agree with an array of bytes", async
             const end = Math.min(size, o.at + o.len) - 1;
             if (end < o.at) continue;
             await truncate_pagecache_range(mapping.host, o.at, end);
-            // What the cache does not hold is the filesystem's to zero: here all of it, on the disk.
+            // What the cache does not hold is the filesystem's to zero: here all of it, on the
+            // disk.
             d.disk.fill(0, o.at, end + 1);
             model.fill(0, o.at, end + 1);
           } else if (o.at < size) {

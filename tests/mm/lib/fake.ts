@@ -1,4 +1,7 @@
-/** tests/mm/lib/fake.ts - a kernel with mm and two kinds of file: one in the page cache, one like DAX over a pmem region. */
+/**
+ * tests/mm/lib/fake.ts - a kernel with mm and two kinds of file: one in the page cache, one like
+ * DAX over a pmem region.
+ */
 import { init_cred } from "../../../kernel/cred.ts";
 import {
   FMODE_READ,
