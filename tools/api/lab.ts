@@ -3,6 +3,7 @@
  * /mnt2 and /tmp; set up as a script's `@setup` line says.
  */
 import { is_not_implemented } from "../../kernel/assert.ts";
+import { SIGBUS, SIGSEGV, SIGTERM, SIGUSR1, SIGXFSZ } from "../../kernel/signal.ts";
 import type { pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { Machine, size_bytes } from "./machine.ts";
 import type { Process } from "./process.ts";
@@ -73,6 +74,10 @@ export async function boot_lab(setup: lab_setup, opts: lab_options = {}): Promis
     pmem: devices(setup, opts),
   });
   const process = machine.process("sysrun");
+  // the interpreter of the recordings handles these, and shows them as lines of their own
+  for (const signo of [SIGBUS, SIGSEGV, SIGXFSZ, SIGUSR1, SIGTERM]) {
+    process.task.signal!.handled.add(signo);
+  }
   if (setup.mode === "devdax" || setup.mode === "sector") {
     const unsupported = `a namespace in ${setup.mode} mode`;
     return { machine, process, verdict: "namespace failed", unsupported };

@@ -13,7 +13,7 @@ import { bdev_nr_bytes, lookup_bdev } from "../../drivers/block/bdev.ts";
 import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
-import { mm_alloc } from "../../mm/mm_init.ts";
+import { exec_mm } from "../../mm/exec.ts";
 import { media_snapshot, type media_snapshot_t, track_persistence } from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
 import { Process } from "./process.ts";
@@ -83,7 +83,7 @@ export class Machine extends CoreMachine {
     const t = this.new_thread(this.kernel, name ?? (n === 1 ? "init" : `proc${n}`));
     t.files = new_files_struct();
     t.fs = new_init_fs(this.kernel);
-    t.mm = mm_alloc(this.kernel);
+    t.mm = exec_mm(this.kernel);
     t.signal = new signal_struct();
     return new Process(t);
   }

@@ -26,7 +26,7 @@ import {
 } from "../../fs/ioctl.ts";
 import { sys_flock } from "../../fs/locks.ts";
 import { sys_fallocate, sys_ftruncate, sys_openat } from "../../fs/open.ts";
-import { sys_pipe2 } from "../../fs/pipe.ts";
+import { sys_pipe2, sys_vmsplice } from "../../fs/pipe.ts";
 import {
   sys_lseek,
   sys_pread64,
@@ -43,8 +43,10 @@ import { ProcessBase, type user_buffer } from "./process_base.ts";
 
 export type { user_buffer } from "./process_base.ts";
 
+type rw_call = (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>;
+
 export class ProcessFile extends ProcessBase {
-  /** Iterator over user buffers; `source` for a write. */
+  /** Iterator over user buffers, made inside the call; `source` for a write. */
   private iter(bufs: readonly user_buffer[], source: boolean): iov_iter {
     const first = bufs[0];
     if (bufs.length === 1 && first instanceof Uint8Array) {
@@ -89,29 +91,26 @@ export class ProcessFile extends ProcessBase {
   pipe(): Sometime<[number, number]> {
     return this.syscall("pipe", (t) => sys_pipe2(t, 0));
   }
-  vmsplice(_fd: number, _addr: number, _len: number): Sometime<number> {
-    return notImplemented("vmsplice: page pins");
+  /** The pipe refers to the pages of [addr, addr + len) themselves until they are read. */
+  vmsplice(fd: number, addr: number, len: number): Sometime<number> {
+    return this.syscall("vmsplice", (t) => sys_vmsplice(t, fd, addr, len));
   }
 
   // --- reading and writing
 
   read(fd: number, buf: user_buffer): Sometime<number> {
-    const it = this.iter([buf], false);
-    return this.syscall("read", (t) => sys_read(t, fd, it));
+    return this.syscall("read", (t) => sys_read(t, fd, this.iter([buf], false)));
   }
   write(fd: number, buf: user_buffer): Sometime<number> {
-    const it = this.iter([buf], true);
-    return this.syscall("write", (t) => sys_write(t, fd, it));
+    return this.syscall("write", (t) => sys_write(t, fd, this.iter([buf], true)));
   }
   /** Bytes read into `buf` from byte `pos` of the file; 0 at its end. */
   pread(fd: number, buf: user_buffer, pos: number): Sometime<number> {
-    const it = this.iter([buf], false);
-    return this.rw("pread", sys_pread64, fd, it, pos);
+    return this.rw("pread", sys_pread64, fd, buf, pos, false);
   }
   /** Bytes written from `buf` at byte `pos` of the file. */
   pwrite(fd: number, buf: user_buffer, pos: number): Sometime<number> {
-    const it = this.iter([buf], true);
-    return this.rw("pwrite", sys_pwrite64, fd, it, pos);
+    return this.rw("pwrite", sys_pwrite64, fd, buf, pos, true);
   }
   /** pread for a caller that cannot wait. @throws WouldBlock when the call has to */
   preadSync(fd: number, buf: user_buffer, pos: number): number {
@@ -125,18 +124,21 @@ export class ProcessFile extends ProcessBase {
   /** The hot path of syscall(): no closure, no promise, while nothing has to wait. */
   private rw(
     name: string,
-    fn: (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>,
+    fn: rw_call,
     fd: number,
-    it: iov_iter,
+    buf: user_buffer,
     pos: number,
+    source: boolean,
   ): Sometime<number> {
     const t = this.task;
     const s = t.kernel.sched;
-    if (s.enter(t) !== ENTERED) return this.rw_queued(name, fn, fd, it, pos);
+    if (!s.idle || s.enter(t) !== ENTERED) {
+      return this.syscall(name, (t) => fn(t, fd, this.iter([buf], source), pos));
+    }
     t.syscall = name;
     let r: Sometime<number>;
     try {
-      r = fn(t, fd, it, pos);
+      r = fn(t, fd, this.iter([buf], source), pos);
     } catch (e) {
       s.leave_failed(t, ENTERED);
       throw this.dress(e, name);
@@ -147,21 +149,17 @@ export class ProcessFile extends ProcessBase {
   }
 
   readv(fd: number, bufs: user_buffer[]): Sometime<number> {
-    const it = this.iter(bufs, false);
-    return this.syscall("readv", (t) => sys_read(t, fd, it));
+    return this.syscall("readv", (t) => sys_read(t, fd, this.iter(bufs, false)));
   }
   writev(fd: number, bufs: user_buffer[]): Sometime<number> {
-    const it = this.iter(bufs, true);
-    return this.syscall("writev", (t) => sys_write(t, fd, it));
+    return this.syscall("writev", (t) => sys_write(t, fd, this.iter(bufs, true)));
   }
   /** preadv2(2): `pos` -1 is the file's position; `flags`: RWF_*. */
   preadv(fd: number, bufs: user_buffer[], pos: number, flags = 0): Sometime<number> {
-    const it = this.iter(bufs, false);
-    return this.syscall("preadv2", (t) => sys_preadv2(t, fd, it, pos, flags));
+    return this.syscall("preadv2", (t) => sys_preadv2(t, fd, this.iter(bufs, false), pos, flags));
   }
   pwritev(fd: number, bufs: user_buffer[], pos: number, flags = 0): Sometime<number> {
-    const it = this.iter(bufs, true);
-    return this.syscall("pwritev2", (t) => sys_pwritev2(t, fd, it, pos, flags));
+    return this.syscall("pwritev2", (t) => sys_pwritev2(t, fd, this.iter(bufs, true), pos, flags));
   }
   /** `whence`: SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE. */
   lseek(fd: number, offset: number, whence: number): Sometime<number> {
@@ -292,15 +290,5 @@ export class ProcessFile extends ProcessBase {
     const differs = r?.status === FILE_DEDUPE_RANGE_DIFFERS;
     if (!differs && !is_errno(r?.status)) throw r?.status;
     return { differs, status: is_errno(r?.status) ? r.status.code : "" };
-  }
-
-  private rw_queued(
-    name: string,
-    fn: (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>,
-    fd: number,
-    it: iov_iter,
-    pos: number,
-  ): Sometime<number> {
-    return this.syscall(name, (t) => fn(t, fd, it, pos));
   }
 }

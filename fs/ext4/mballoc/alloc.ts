@@ -23,7 +23,6 @@ import { ext4_has_group_desc_csum } from "../csum.ts";
 import { EXT4_BG_BLOCK_UNINIT } from "../ext4.ts";
 import {
   EXT4_C2B,
-  EXT4_I,
   EXT4_NUM_B2C,
   EXT4_SB,
   ext4_error,
@@ -44,17 +43,14 @@ import {
   cluster_in_group,
   ext4_mb_load_group,
   ext4_mb_may_have,
-  mb_find_aligned,
   mb_find_best,
+  mb_find_buddy,
+  mb_fragments,
   mb_free_run,
   mb_mark_used,
+  mb_max_order,
 } from "./group.ts";
-import {
-  ext4_mb_group_or_file,
-  ext4_mb_normalize_request,
-  type mb_goal,
-  stream_goal,
-} from "./normalize.ts";
+import { ext4_mb_group_or_file, ext4_mb_normalize_request, type mb_goal } from "./normalize.ts";
 import { ext4_mb_discard_all, ext4_mb_set_aside, ext4_mb_use_preallocated } from "./prealloc.ts";
 import {
   EXT4_MB_DELALLOC_RESERVED,
@@ -66,6 +62,7 @@ import {
   EXT4_MB_USE_RESERVED,
   EXT4_MB_USE_ROOT_BLOCKS,
   type ext4_allocation_request,
+  type ext4_group_info,
   ext4_mb_state,
   type free_extent,
   MB_DEFAULT_ORDER2_REQS,
@@ -110,14 +107,11 @@ export function ext4_claim_free_clusters(
 
 // --- the search -------------------------------------------------------------------------------
 
-const is_power_of_two = (n: number): boolean => n > 0 && Number.isInteger(Math.log2(n));
-
-/** The run at the goal, when there is something of it. */
+/** The run at the goal, when all of it is free. */
 async function find_by_goal(
   sb: super_block,
   goal: mb_goal,
   want: number,
-  need: number,
 ): Promise<free_extent | null> {
   if (!(goal.flags & (EXT4_MB_HINT_TRY_GOAL | EXT4_MB_HINT_GOAL_ONLY)) || goal.pblk === 0)
     return null;
@@ -127,53 +121,67 @@ async function find_by_goal(
   if (g.corrupt) return null;
   const start = cluster_in_group(sb, goal.pblk);
   const len = mb_free_run(sb, g, start, want);
-  if (len >= want || (len >= need && len > 0)) return { group, start, len };
-  return null;
+  return len >= want ? { group, start, len: want } : null;
 }
 
-/** Where to begin looking. */
-function first_group(sb: super_block, goal: mb_goal, inode: inode): number {
-  const stream = stream_goal(sb, goal);
-  if (stream) return stream.group;
-  const block = goal.pblk;
-  const n = EXT4_SB(sb).s_groups_count;
-  if (block > 0) {
-    const g = ext4_group_of_block(sb, block);
-    if (g >= 0 && g < n) return g;
-  }
-  return Math.min(EXT4_I(inode).i_block_group, n - 1);
+/** Where to begin looking: streaming files go on where the last one stopped. */
+function first_group(sb: super_block, goal: mb_goal): number {
+  if (goal.flags & EXT4_MB_STREAM_ALLOC) return ext4_mb_state(sb).last_group;
+  const g = ext4_group_of_block(sb, goal.pblk);
+  return goal.pblk > 0 && g >= 0 && g < EXT4_SB(sb).s_groups_count ? g : 0;
 }
 
-/** All groups from the first on: an aligned power of two, then a run long enough, then the longest. */
+/** From this size on a flex group's first group is left to directories, for aligned requests. */
+const EXT4_FLEX_SIZE_DIR_ALLOC_SCHEME = 4;
+
+/** What a group must offer to be looked at, by how much has been tried (0: aligned, 3: anything). */
+function good_group(
+  sb: super_block,
+  g: ext4_group_info,
+  goal: mb_goal,
+  want: number,
+  cr: number,
+): boolean {
+  if (g.corrupt || g.bb_free === 0) return false;
+  if (cr === 3) return true;
+  if (cr === 2) return g.bb_free >= want;
+  if (cr === 1) return Math.floor(g.bb_free / mb_fragments(sb, g)) >= want;
+  const flex = 2 ** EXT4_SB(sb).s_log_groups_per_flex;
+  const first = flex >= EXT4_FLEX_SIZE_DIR_ALLOC_SCHEME && g.group % flex === 0;
+  return !(first && goal.flags & EXT4_MB_HINT_DATA) && g.bb_free >= want;
+}
+
+/**
+ * All groups from the first on, up to four times with falling demands: an aligned power of two, groups
+ * with long free runs, groups with enough in all, any. In the end the longest run that was seen.
+ */
 async function search_groups(
   sb: super_block,
   goal: mb_goal,
   want: number,
-  inode: inode,
 ): Promise<free_extent | null> {
   const n = EXT4_SB(sb).s_groups_count;
-  const from = first_group(sb, goal, inode);
+  const from = first_group(sb, goal);
   const order = Math.log2(want);
-  if (is_power_of_two(want) && order >= MB_DEFAULT_ORDER2_REQS) {
+  const aligned =
+    Number.isInteger(order) && order >= MB_DEFAULT_ORDER2_REQS && order <= mb_max_order(sb);
+  let longest: free_extent | null = null;
+  for (let cr = aligned ? 0 : 1; cr < 4; cr++) {
     for (let i = 0; i < n; i++) {
       const group = (from + i) % n;
       if (!ext4_mb_may_have(sb, group)) continue;
       const g = await ext4_mb_load_group(sb, group);
-      if (g.corrupt || g.bb_free < want) continue;
-      const start = mb_find_aligned(sb, g, order);
-      if (start >= 0) return { group, start, len: want };
+      if (!good_group(sb, g, goal, want, cr)) continue;
+      if (cr === 0) {
+        const start = mb_find_buddy(sb, g, order);
+        if (start >= 0) return { group, start, len: want };
+        continue;
+      }
+      const best = mb_find_best(sb, g, want);
+      if (!best) continue;
+      if (best.len >= want) return { group, start: best.start, len: want };
+      if (!longest || best.len > longest.len) longest = { group, ...best };
     }
-  }
-  let longest: free_extent | null = null;
-  for (let i = 0; i < n; i++) {
-    const group = (from + i) % n;
-    if (!ext4_mb_may_have(sb, group)) continue;
-    const g = await ext4_mb_load_group(sb, group);
-    if (g.corrupt) continue;
-    const best = mb_find_best(sb, g, want);
-    if (!best) continue;
-    if (best.len >= want) return { group, start: best.start, len: want };
-    if (!longest || best.len > longest.len) longest = { group, ...best };
   }
   return longest;
 }
@@ -286,8 +294,7 @@ async function find_run(
   for (let round = 0; ; round++) {
     const g = round < 2 ? goal : { ...goal, flags: goal.flags | EXT4_MB_HINT_NOPREALLOC };
     const size = round < 2 ? want : need;
-    const run =
-      (await find_by_goal(sb, g, size, need)) ?? (await search_groups(sb, g, size, ar.inode));
+    const run = (await find_by_goal(sb, g, size)) ?? (await search_groups(sb, g, size));
     if (run && run.start + run.len <= ext4_group_clusters(sb, run.group)) {
       return take(sb, ar, g, run);
     }

@@ -122,52 +122,102 @@ export function mb_free_run(
   return find_next_bit(g.bb_bitmap, end, start) - start;
 }
 
-/** First free run of 2^order clusters that is aligned to its size, or -1. Larger buddies are broken last. */
-export function mb_find_aligned(sb: super_block, g: ext4_group_info, order: number): number {
-  if (order > g.bb_largest_order) return -1;
-  const max = ext4_group_clusters(sb, g.group);
-  const size = 2 ** order;
-  let fallback = -1;
-  for (let at = Math.floor(g.bb_first_free / size) * size; at + size <= max; at += size) {
-    if (find_next_bit(g.bb_bitmap, at + size, at) < at + size) continue;
-    // a run whose buddy is free too belongs to a larger one: keep that whole while others exist
-    const buddy = at % (2 * size) === 0 ? at + size : at - size;
-    const whole =
-      buddy + size <= max && find_next_bit(g.bb_bitmap, buddy + size, buddy) >= buddy + size;
-    if (!whole) return at;
-    if (fallback < 0) fallback = at;
-  }
-  if (fallback < 0) g.bb_largest_order = order - 1;
-  return fallback;
+/** Largest buddy: two groups' worth of blocks would not be more. Orders 0 to blocksize_bits + 1. */
+export const mb_max_order = (sb: super_block): number => sb.s_blocksize_bits + 1;
+
+/**
+ * Order of the buddy that begins at free cluster `at` of a free run ending at `end`: the largest aligned
+ * power of two. Free runs break into buddies in one way only, as neighbours merge whenever both are free.
+ */
+function buddy_order(sb: super_block, at: number, end: number): number {
+  const aligned = at === 0 ? 31 : 31 - Math.clz32(at & -at);
+  const fits = 31 - Math.clz32(end - at);
+  return Math.min(aligned, fits, mb_max_order(sb));
 }
 
 /**
- * Best free run for `len` clusters: an exact fit or the smallest that is large enough, else the
- * largest there is. Null when the group is full.
+ * The buddy of the smallest order not below `order`, the first of that order; -1 when the group has none.
+ * So a run of 2^order clusters is aligned to its size, and large buddies are broken last.
+ */
+export function mb_find_buddy(sb: super_block, g: ext4_group_info, order: number): number {
+  if (order > g.bb_largest_order) return -1;
+  const max = ext4_group_clusters(sb, g.group);
+  let best = -1;
+  let best_order = 32;
+  let largest = -1;
+  for (let at = find_next_zero_bit(g.bb_bitmap, max, g.bb_first_free); at < max; ) {
+    const end = find_next_bit(g.bb_bitmap, max, at);
+    while (at < end) {
+      const o = buddy_order(sb, at, end);
+      if (o > largest) largest = o;
+      if (o >= order && o < best_order) {
+        best = at;
+        best_order = o;
+        if (o === order) return at;
+      }
+      at += 2 ** o;
+    }
+    at = find_next_zero_bit(g.bb_bitmap, max, end);
+  }
+  g.bb_largest_order = largest;
+  return best;
+}
+
+/** A candidate of a search; `len` may be more than was asked for, as whole buddies are joined. */
+export interface mb_candidate {
+  start: number;
+  len: number;
+}
+
+/** Buddies from `at` on, joined until `needed` is reached or the run ends. */
+function joined(sb: super_block, at: number, end: number, needed: number): number {
+  let len = 0;
+  while (len < needed && at + len < end) len += 2 ** buddy_order(sb, at + len, end);
+  return len;
+}
+
+/** More than so many candidates: take the best so far, once it is long enough. */
+const MB_MIN_TO_SCAN = 10;
+const MB_MAX_TO_SCAN = 200;
+
+/**
+ * Looks through a group's free space for `len` clusters: an exact fit ends the search, else the
+ * smallest candidate that is long enough, else the longest. Null: the group is full.
  */
 export function mb_find_best(
   sb: super_block,
   g: ext4_group_info,
   len: number,
-): { start: number; len: number } | null {
+): mb_candidate | null {
   const max = ext4_group_clusters(sb, g.group);
-  let best: { start: number; len: number } | null = null;
+  let best: mb_candidate | null = null;
+  let found = 0;
   let at = find_next_zero_bit(g.bb_bitmap, max, g.bb_first_free);
-  // as many runs as are worth looking at once one is large enough
-  let looked = 0;
   while (at < max) {
     const end = find_next_bit(g.bb_bitmap, max, at);
-    const run = end - at;
-    const enough = run >= len;
-    if (best === null) best = { start: at, len: run };
-    else if (best.len < len ? run > best.len : enough && run < best.len) {
-      best = { start: at, len: run };
-    }
-    if (run === len) return { start: at, len };
-    if (enough && ++looked > 10) break;
-    at = find_next_zero_bit(g.bb_bitmap, max, end);
+    const got = joined(sb, at, end, len);
+    found++;
+    if (got === len) return { start: at, len };
+    if (best === null || better(got, best.len, len)) best = { start: at, len: got };
+    if (found > MB_MAX_TO_SCAN || (found > MB_MIN_TO_SCAN && best.len >= len)) break;
+    at = find_next_zero_bit(g.bb_bitmap, max, at + got);
   }
   return best;
+}
+
+function better(got: number, best: number, wanted: number): boolean {
+  if (best < wanted) return got > best;
+  return got > wanted && got < best;
+}
+
+/** Free runs of a group: how broken up its space is. */
+export function mb_fragments(sb: super_block, g: ext4_group_info): number {
+  const max = ext4_group_clusters(sb, g.group);
+  let n = 0;
+  for (let at = find_next_zero_bit(g.bb_bitmap, max, g.bb_first_free); at < max; n++) {
+    at = find_next_zero_bit(g.bb_bitmap, max, find_next_bit(g.bb_bitmap, max, at));
+  }
+  return n;
 }
 
 /** Cluster of a block within its group. */

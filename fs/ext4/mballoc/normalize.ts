@@ -16,7 +16,6 @@ import {
   EXT4_MB_HINT_TRY_GOAL,
   EXT4_MB_STREAM_ALLOC,
   type ext4_allocation_request,
-  ext4_mb_state,
   MB_DEFAULT_GROUP_PREALLOC,
   MB_DEFAULT_STREAM_THRESHOLD,
 } from "./types.ts";
@@ -47,7 +46,10 @@ export function ext4_mb_group_or_file(ar: ext4_allocation_request): number {
 const KIB = 1024;
 const MIB = 1024 * 1024;
 
-/** Start and size in bytes for a file of `size` bytes that asks at `offset` for `wanted` bytes. */
+/**
+ * Start and size in bytes for a file of `size` bytes that asks at `offset` for `wanted` bytes. The window
+ * may be smaller than the request: then the rest is asked for again.
+ */
 function window(
   size: number,
   offset: number,
@@ -57,11 +59,12 @@ function window(
   for (const limit of [16, 32, 64, 128, 256, 512, 1024]) {
     if (size <= limit * KIB) return { start: 0, size: limit * KIB };
   }
-  const max = 2 * 2 ** bits * 2 ** bits * 4; // one bitmap block of clusters, in bytes
+  // largest buddy, in blocks
+  const max = 2 * 2 ** bits;
   const aligned = (mib: number) => Math.floor(offset / (mib * MIB)) * mib * MIB;
-  if (size <= 4 * MIB && max > 2 * MIB) return { start: aligned(2), size: 2 * MIB };
-  if (size <= 8 * MIB && max > 4 * MIB) return { start: aligned(4), size: 4 * MIB };
-  if (wanted <= 8 * MIB && max > 8 * MIB) return { start: aligned(8), size: 8 * MIB };
+  if (size <= 4 * MIB || max <= 2048) return { start: aligned(2), size: 2 * MIB };
+  if (size <= 8 * MIB || max <= 4096) return { start: aligned(4), size: 4 * MIB };
+  if (wanted <= 8 * MIB || max <= 8192) return { start: aligned(8), size: 8 * MIB };
   return { start: offset, size: wanted };
 }
 
@@ -108,14 +111,13 @@ export function ext4_mb_normalize_request(ar: ext4_allocation_request, flags: nu
   const bsize = 2 ** bits;
   const size = Math.max((ar.logical + ar.len) * bsize, ar.inode.i_size);
   const w = window(size, ar.logical * bsize, ar.len * bsize, bits);
-  let start = Math.floor(w.start / bsize);
-  let len = Math.ceil(w.size / bsize);
-  if (start + len <= ar.logical || len < ar.len) {
-    start = ar.logical;
-    len = ar.len;
-  }
-  const c = clip(ar, start, start + len);
-  len = Math.min(c.end - c.start, sbi.s_blocks_per_group);
+  const per_group = sbi.s_blocks_per_group;
+  const start = Math.max(
+    Math.floor(w.start / bsize),
+    Math.floor(ar.logical / per_group) * per_group,
+  );
+  const c = clip(ar, start, start + Math.floor(w.size / bsize));
+  const len = Math.min(c.end - c.start, per_group);
   if (c.start > ar.logical || c.start + len < ar.logical + 1 || len <= 0) return plain;
   const ratio = sbi.s_cluster_ratio;
   const goal: mb_goal = {
@@ -133,12 +135,4 @@ export function ext4_mb_normalize_request(ar: ext4_allocation_request, flags: nu
     goal.flags |= EXT4_MB_HINT_TRY_GOAL;
   }
   return goal;
-}
-
-/** Streaming files go on where the last one stopped, unless a neighbour says better. */
-export function stream_goal(sb: super_block, g: mb_goal): { group: number; start: number } | null {
-  if (!(g.flags & EXT4_MB_STREAM_ALLOC)) return null;
-  const s = ext4_mb_state(sb);
-  if (s.last_group === 0 && s.last_start === 0) return null;
-  return { group: s.last_group, start: s.last_start };
 }

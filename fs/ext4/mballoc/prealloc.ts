@@ -102,12 +102,13 @@ export function ext4_mb_set_aside(
   }
   const want = EXT4_NUM_B2C(sbi, goal.len);
   const off = EXT4_B2C(sbi, ar.logical - goal.logical);
-  // a run as long as the goal stands for the whole goal; a shorter one slides along the file so that
-  // it covers the request, as near to the goal's end as that allows
+  // a run as long as the goal stands for the whole goal; a shorter one lies at the goal's end if the
+  // request begins there, else at its start if that covers the request, else begins with the request
   let lstart = goal.logical;
   if (run.len < want) {
     const last = goal.logical + (want - run.len) * ratio;
-    lstart = off + need <= run.len ? goal.logical : Math.min(ar.logical, last);
+    if (ar.logical >= last) lstart = last;
+    else if (off + need > run.len) lstart = ar.logical;
   }
   const skip = EXT4_B2C(sbi, ar.logical - lstart);
   const len = Math.min(need, run.len - skip);
