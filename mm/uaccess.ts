@@ -256,22 +256,37 @@ function check_done(mm: mm_struct, done: number, len: number): void {
   throw fault;
 }
 
-/** Fills `dst` from memory at `addr` as the program's loads do. Throws an access_fault. */
-export function user_load(task: task_struct, addr: number, dst: Uint8Array): Sometime<void> {
+/** One access of a program: a scheduling point, then the copy. */
+function access(task: task_struct, addr: number, buf: Uint8Array, write: boolean): Sometime<void> {
+  const s = task.kernel.sched;
+  if (s.exploring) {
+    const p = s.sched_point();
+    if (p) return p.then(() => access_now(task, addr, buf, write));
+  }
+  return access_now(task, addr, buf, write);
+}
+
+function access_now(
+  task: task_struct,
+  addr: number,
+  buf: Uint8Array,
+  write: boolean,
+): Sometime<void> {
   const mm = task.mm!;
-  const len = dst.length;
-  const n = copy_user(task, mm, addr, dst, 0, len, false, true);
+  const len = buf.length;
+  const n = copy_user(task, mm, addr, buf, 0, len, write, true);
   if (n === len) return undefined;
   return then(n, (done) => check_done(mm, done, len));
 }
 
+/** Fills `dst` from memory at `addr` as the program's loads do. Throws an access_fault. */
+export function user_load(task: task_struct, addr: number, dst: Uint8Array): Sometime<void> {
+  return access(task, addr, dst, false);
+}
+
 /** Stores bytes as the program's stores do. Throws an access_fault. */
 export function user_store(task: task_struct, addr: number, bytes: Uint8Array): Sometime<void> {
-  const mm = task.mm!;
-  const len = bytes.length;
-  const n = copy_user(task, mm, addr, bytes, 0, len, true, true);
-  if (n === len) return undefined;
-  return then(n, (done) => check_done(mm, done, len));
+  return access(task, addr, bytes, true);
 }
 
 /** The kernel's copies: no USER flag in the faults, short instead of a signal. */

@@ -11,7 +11,10 @@ import { FMODE_READ, FMODE_WRITE } from "../../kernel/include/fs.ts";
 import type { file } from "../../kernel/include/fs.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { signal_text } from "../../kernel/signal.ts";
-import { unmap_mapping_range, pfn_mkclean_range } from "../../mm/memory.ts";
+import { dup_mm, exit_mm } from "../../mm/fork.ts";
+import { get_user_pages } from "../../mm/gup.ts";
+import { pfn_mkclean_range, unmap_mapping_range } from "../../mm/memory.ts";
+import { page_address, page_ref_count, put_page } from "../../mm/page.ts";
 import { nr_allocated_pages } from "../../mm/phys.ts";
 import { pagemap_words, smaps_of } from "../../mm/smaps.ts";
 import { sys_mmap, sys_munmap } from "../../mm/mmap.ts";
@@ -337,6 +340,70 @@ t("a file that may not be written cannot be mapped shared and writable", async (
     await map(task, d.file, PAGE, RW, MAP_PRIVATE);
     d.file.f_mode = FMODE_WRITE;
     await assert.rejects(() => map(task, d.file, PAGE, PROT_WRITE, MAP_SHARED), "EACCES");
+  });
+});
+
+t("two threads fault on one page: one entry, both stores there", async () => {
+  const w = boot();
+  const c = cached_file(w, 16 * PAGE);
+  let m = 0;
+  await w.run(async (task) => {
+    m = await map(task, c.file, 16 * PAGE, RW, MAP_SHARED);
+    const mm = task.mm!;
+    const done: string[] = [];
+    for (const [name, off] of [
+      ["a", 0],
+      ["b", 1],
+    ] as const) {
+      w.machine.spawn(w.kernel, name, async (thread) => {
+        thread.mm = mm;
+        await user_store(thread, m + 5 * PAGE + off, bytes_of(name));
+        done.push(name);
+      });
+    }
+    await w.machine.sched.yield();
+    while (done.length < 2) await w.machine.sched.yield();
+    assert.is(await load(task, m + 5 * PAGE, 2), "ab");
+    assert.is(mm.rss_file, 1);
+  });
+});
+
+t("a pinned page outlives its mapping, and a child gets a copy of it", async () => {
+  const w = boot();
+  const d = dax_file(w, 16 * PAGE);
+  await w.run(async (task) => {
+    const m = await map(task, null, PAGE, RW, MAP_PRIVATE);
+    await user_store(task, m, bytes_of("pinned"));
+    const [p] = await get_user_pages(task.mm!, m, 1, false);
+    const child = w.machine.new_thread(w.kernel, "child");
+    child.mm = await dup_mm(task);
+    await user_store(task, m, bytes_of("PINNED"));
+    assert.is(text_of(page_address(p!).subarray(0, 6)), "PINNED", "the store went to the pin");
+    assert.is(await load(child, m, 6), "pinned");
+    await exit_mm(child);
+    await sys_munmap(task, m, PAGE);
+    assert.is(text_of(page_address(p!).subarray(0, 6)), "PINNED");
+    put_page(p!);
+    const s = await map(task, d.file, 16 * PAGE, RW, MAP_SHARED);
+    const [dev] = await get_user_pages(task.mm!, s + 3 * PAGE, 1, true);
+    assert.equal([dev!.pfn, page_ref_count(dev!)], [d.base_pfn + 3, 2]);
+    put_page(dev!);
+    assert.is(page_ref_count(dev!), 1);
+    await assert.rejects(() => get_user_pages(task.mm!, 0x10000000, 1, false), "EFAULT");
+  });
+});
+
+t("shared anonymous memory is one object for all its mappings", async () => {
+  const w = boot();
+  const before = nr_allocated_pages(w.kernel);
+  await w.run(async (task) => {
+    const m = await map(task, null, 4 * PAGE, RW, MAP_SHARED);
+    await user_store(task, m + PAGE, bytes_of("shm"));
+    await sys_mprotect(task, m + 2 * PAGE, PAGE, PROT_READ);
+    await sys_munmap(task, m, PAGE);
+    assert.is(await load(task, m + PAGE, 3), "shm");
+    await sys_munmap(task, m, 4 * PAGE);
+    assert.is(nr_allocated_pages(w.kernel), before);
   });
 });
 
