@@ -6,10 +6,12 @@
  * once nothing in the machine can go on by itself.
  */
 import { is_not_implemented } from "../../kernel/assert.ts";
+import { SIGBUS, SIGPIPE, SIGSEGV, SIGTERM, SIGUSR1, SIGXFSZ } from "../../kernel/signal.ts";
 import { event_text } from "../../kernel/trace.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
 import { boot_lab, type booted_lab, type lab_options } from "../api/lab.ts";
 import type { Machine } from "../api/machine.ts";
+import type { Process } from "../api/process.ts";
 import { op_context, script_process, type operation, type script_run } from "./context.ts";
 import { admin_ops } from "./ops_admin.ts";
 import { file_ops } from "./ops_file.ts";
@@ -47,6 +49,14 @@ interface pending_op {
   promise: Promise<void>;
 }
 
+/** The recorder had handlers for these and ignored SIGPIPE; children inherit that. */
+function take_signals_as_recorded(p: Process): void {
+  const s = p.task.signal;
+  if (s === null) return;
+  for (const signo of [SIGBUS, SIGSEGV, SIGXFSZ, SIGUSR1, SIGTERM]) s.handled.add(signo);
+  s.ignored.add(SIGPIPE);
+}
+
 class runner implements script_run {
   readonly lab: Machine;
   klog_seen: number;
@@ -64,6 +74,7 @@ class runner implements script_run {
     this.opts = opts;
     this.klog_seen = this.lab.kernel.dmesg().length;
     this.procs.set(1, new script_process(booted.process));
+    take_signals_as_recorded(booted.process);
     if (opts.trace_all) this.listen(true);
   }
 
@@ -240,7 +251,10 @@ class runner implements script_run {
     const t = Number(l.argv[1]?.slice(1));
     const p = this.pending.get(t);
     if (!p) return this.print(`${l.line}: await = nothing`);
-    await this.lab.settle();
+    // A store is a call for each byte: between two of them the machine is idle but nothing is over.
+    const task = this.procs.get(t)?.process.task;
+    do await this.lab.settle();
+    while (p.result === null && task?.busy === false);
     if (p.result === null) return this.print(`${l.line}: await = blocked`);
     this.pending.delete(t);
     this.print(`${l.line}: await = done`);

@@ -75,7 +75,16 @@ export function eval_number(text: string, mapping: (name: string) => number): nu
     const sign = part[0] === "-" ? -1n : 1n;
     sum += sign * term(part.replace(/^[+-]/, ""), mapping);
   }
-  return Number(BigInt.asIntN(64, sum));
+  return toward_zero(BigInt.asIntN(64, sum));
+}
+
+/**
+ * A number no larger than `v`: what lies just below 2^63 must not become 2^63, which stands for LLONG_MAX itself and
+ * for what wraps.
+ */
+function toward_zero(v: bigint): number {
+  const n = Number(v);
+  return n === 2 ** 63 && v !== 2n ** 63n - 1n ? 2 ** 63 - 1024 : n;
 }
 
 const MAX_DATA = 24 * 1024 * 1024;
