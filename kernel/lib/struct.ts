@@ -165,7 +165,6 @@ export function array(t: field_type<number>, n: number): field_type<readonly num
   });
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a table mixes field types; infer gets each one back
 export type field_table = Readonly<Record<string, readonly [field_type<any>, number]>>;
 
 type field_value<F> = F extends readonly [field_type<infer T>, number] ? T : never;

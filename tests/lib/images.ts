@@ -30,7 +30,6 @@ export function read_image(folder: string, name: string): Uint8Array {
 }
 
 /** The manifest of an image: what the kernel and the tools said is in it. */
-// biome-ignore lint/suspicious/noExplicitAny: a record of many shapes, see images/README.md
 export function read_manifest(folder: string, name: string): any {
   for (const ending of [".json.gz", ".json"]) {
     const path = repo_path("tests", "images", folder, name + ending);

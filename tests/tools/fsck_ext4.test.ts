@@ -1,5 +1,5 @@
 /**
- * Our read-only check of ext4 images: sound ones pass, and whatever e2fsck finds wrong, it finds too.
+ * Our read-only check of ext4 images: sound ones pass, and what e2fsck finds wrong, it finds too.
  */
 import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";

@@ -1,7 +1,7 @@
 /**
  * tools/cli/mkfs.ext4.ts - `daxlab mkfs.ext4 [OPTIONS] FILE [SIZE]`: makes an ext4 image in a file.
- * Answers as mkfs.ext4 does (see tools/cmd/mkfs_ext4.ts). A file that is missing or shorter than SIZE is
- * made that long; block devices are refused, because only files are known to be harmless.
+ * Answers as mkfs.ext4 does (see tools/cmd/mkfs_ext4.ts). A file that is missing or shorter than
+ * SIZE is made that long; block devices are refused, because only files are known to be harmless.
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -14,8 +14,8 @@ import {
   writeSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { type device_plan } from "../cmd/mke2fs/flush.ts";
-import { mke2fs_error } from "../cmd/mke2fs/filsys.ts";
+import type { device_plan } from "../cmd/mke2fs/flush.ts";
+import { Mke2fsError } from "../cmd/mke2fs/filsys.ts";
 import { parse_command_line } from "../cmd/mke2fs/options.ts";
 import { plan_mkfs_ext4 } from "../cmd/mkfs_ext4.ts";
 import { parse_size } from "../cmd/size.ts";
@@ -57,12 +57,12 @@ function target(program: string, args: string[]): { file: string; size: number; 
   const { device, size, blocksize } = parse_command_line(program, args);
   const stat = existsSync(device) ? statSync(device) : undefined;
   if (stat && !stat.isFile()) {
-    throw new mke2fs_error(`${device} is not a regular file; this mkfs writes images only`);
+    throw new Mke2fsError(`${device} is not a regular file; this mkfs writes images only`);
   }
   const unit = blocksize > 0 ? blocksize : 1024;
   const wanted = size === undefined ? 0 : (parse_size(size, { plain: unit, sector: 512 }) ?? 0);
   if (!stat && wanted === 0 && device !== "") {
-    throw new mke2fs_error(`The file ${device} does not exist and no size was specified.`);
+    throw new Mke2fsError(`The file ${device} does not exist and no size was specified.`);
   }
   const old_size = stat?.size ?? 0;
   return { file: device, size: Math.max(old_size, wanted), fresh: old_size === 0 };
@@ -73,7 +73,7 @@ export function run_mkfs(program: string, args: string[]): number {
   try {
     to = target(program, args);
   } catch (err) {
-    if (!(err instanceof mke2fs_error)) throw err;
+    if (!(err instanceof Mke2fsError)) throw err;
     const prefix = err.message.startsWith("Usage") ? "" : `${program}: `;
     process.stderr.write(`${prefix}${err.message.trimEnd()}\n`);
     return err.status;

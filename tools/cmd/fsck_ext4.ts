@@ -21,7 +21,7 @@ import {
 } from "../../fs/ext4/ext4.ts";
 import { ext4_group_desc_csum_verify, ext4_superblock_csum_verify } from "../../fs/ext4/csum.ts";
 import { JBD2_MAGIC_NUMBER, journal_superblock } from "../../fs/jbd2/jbd2.ts";
-import { ext4_image, fsck_abort, type fsck_device, type fsck_problem } from "./e2fsck/image.ts";
+import { ext4_image, FsckAbort, type fsck_device, type fsck_problem } from "./e2fsck/image.ts";
 import { map_walker, owner_map } from "./e2fsck/blocks.ts";
 import { pass1 } from "./e2fsck/pass1.ts";
 import { pass2, pass3, pass4 } from "./e2fsck/pass2.ts";
@@ -136,7 +136,7 @@ export function fsck_ext4(what: Uint8Array | fsck_device): fsck_report {
     report.free_blocks = free.free_clusters * im.cluster_ratio;
     report.free_inodes = free.free_inodes;
   } catch (err) {
-    if (!(err instanceof fsck_abort)) throw err;
+    if (!(err instanceof FsckAbort)) throw err;
   }
   return { clean: problems.length === 0, problems, ...report };
 }

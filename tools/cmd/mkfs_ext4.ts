@@ -1,6 +1,6 @@
 /**
- * tools/cmd/mkfs_ext4.ts - mkfs.ext4, mkfs.ext3, mkfs.ext2: makes an empty filesystem, block for block
- * as e2fsprogs 1.47 with the defaults of Debian 12 does.
+ * tools/cmd/mkfs_ext4.ts - mkfs.ext4, mkfs.ext3, mkfs.ext2: makes an empty filesystem, block for
+ * block as e2fsprogs 1.47 with the defaults of Debian 12 does.
  *
  * Reading order: mkfs_ext4() -> plan_mkfs_ext4() -> mke2fs/options.ts (words), mke2fs/resolve.ts
  * (defaults and checks), mke2fs/geometry.ts (sizes), mke2fs/tables.ts (bitmaps and inode tables),
@@ -38,7 +38,7 @@ import {
   mmp_init,
 } from "./mke2fs/files.ts";
 import { type device_plan, ext2fs_flush } from "./mke2fs/flush.ts";
-import { type ext2_filsys, mke2fs_error } from "./mke2fs/filsys.ts";
+import { type ext2_filsys, Mke2fsError } from "./mke2fs/filsys.ts";
 import { ext2fs_initialize } from "./mke2fs/geometry.ts";
 import {
   create_bad_block_inode,
@@ -122,7 +122,7 @@ function set_identity(fs: ext2_filsys, cl: command_line, p: mke2fs_param, env: m
   else if (wanted === "time" || wanted === "random") es.s_uuid = env.uuid();
   else {
     const uuid = parse_uuid(wanted);
-    if (!uuid) throw new mke2fs_error(`could not parse UUID: ${wanted}\n`);
+    if (!uuid) throw new Mke2fsError(`could not parse UUID: ${wanted}\n`);
     es.s_uuid = uuid;
   }
   if (fs.has("incompat", EXT4_FEATURE_INCOMPAT_CSUM_SEED)) {
@@ -132,7 +132,7 @@ function set_identity(fs: ext2_filsys, cl: command_line, p: mke2fs_param, env: m
   es.s_def_hash_version = p.def_hash_version;
   const seed_text = cl.extended.hash_seed;
   const seed = seed_text === undefined ? env.uuid() : parse_uuid(seed_text);
-  if (!seed) throw new mke2fs_error(`Invalid hash seed: ${seed_text}`);
+  if (!seed) throw new Mke2fsError(`Invalid hash seed: ${seed_text}`);
   const v = new DataView(seed.buffer, seed.byteOffset, 16);
   es.s_hash_seed = [0, 4, 8, 12].map((at) => v.getUint32(at, true));
   if (cl.label !== undefined)
@@ -157,7 +157,7 @@ function set_identity(fs: ext2_filsys, cl: command_line, p: mke2fs_param, env: m
 
 function csum_advice(fs: ext2_filsys, cl: command_line, log: mke2fs_log): void {
   if (fs.has("incompat", EXT4_FEATURE_INCOMPAT_CSUM_SEED) && !fs.has_csum) {
-    throw new mke2fs_error("The metadata_csum_seed feature requires the metadata_csum feature.");
+    throw new Mke2fsError("The metadata_csum_seed feature requires the metadata_csum feature.");
   }
   if (cl.quiet || !fs.has_csum) return;
   if (!fs.has("incompat", EXT4_FEATURE_INCOMPAT_EXTENTS)) {
@@ -347,7 +347,7 @@ export function plan_mkfs_ext4(
     const plan = run(program, args, dev, env, log);
     return plan ? { status: 0, ...log, plan } : { status: 0, ...log };
   } catch (err) {
-    if (!(err instanceof mke2fs_error)) throw err;
+    if (!(err instanceof Mke2fsError)) throw err;
     const prefix =
       err.message.startsWith("\n") || err.message.startsWith("Usage") ? "" : `${program}: `;
     const end = err.message.endsWith("\n") ? "" : "\n";

@@ -1,6 +1,6 @@
 /**
  * Every checksum of every recorded ext4 image, recomputed: superblocks (with backups), group
- * descriptors, bitmaps, inodes, extent blocks, directory blocks, hash tree blocks, attribute blocks.
+ * descriptors, bitmaps, inodes, extent nodes, directory and hash tree blocks, attribute blocks.
  * An image without metadata_csum has to have none of them.
  */
 import {

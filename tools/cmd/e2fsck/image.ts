@@ -53,7 +53,7 @@ const is_power_of = (n: number, base: number): boolean => {
 };
 
 /** Thrown to end the check when the rest would be guesswork; its problem is in the list. */
-export class fsck_abort extends Error {}
+export class FsckAbort extends Error {}
 
 export class ext4_image {
   readonly dev: fsck_device;
@@ -102,7 +102,7 @@ export class ext4_image {
   }
   abort(message: string): never {
     this.problem(message);
-    throw new fsck_abort(message);
+    throw new FsckAbort(message);
   }
 
   private check_shape(): void {

@@ -272,7 +272,9 @@ function check_directory(st: fsck_state, dir: dir_info): void {
   if (dir.flags & EXT4_INDEX_FL) {
     if (!st.im.has("compat", EXT4_FEATURE_COMPAT_DIR_INDEX)) c.bad("hash tree without the feature");
     c.tree(blocks);
-  } else blocks.forEach((pblk, lblk) => c.leaf(lblk, pblk, lblk === 0));
+  } else {
+    for (const [lblk, pblk] of blocks.entries()) c.leaf(lblk, pblk, lblk === 0);
+  }
 }
 
 export function pass2(st: fsck_state): void {

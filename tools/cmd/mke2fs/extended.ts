@@ -2,7 +2,7 @@
 
 import { EXT2_FLAGS_TEST_FILESYS } from "../../../fs/ext4/ext4.ts";
 import { parse_integer, parse_size } from "../size.ts";
-import { mke2fs_error } from "./filsys.ts";
+import { Mke2fsError } from "./filsys.ts";
 
 export interface extended_opts {
   desc_size?: number;
@@ -28,8 +28,8 @@ export interface extended_opts {
   encoding_flags?: number;
 }
 
-function bad(word: string): mke2fs_error {
-  return new mke2fs_error(
+function bad(word: string): Mke2fsError {
+  return new Mke2fsError(
     `Bad option(s) specified: ${word}\n\n` +
       "Extended options are separated by commas; some take an argument behind an equals sign:\n" +
       "\tmmp_update_interval=<interval>\n\tnum_backup_sb=<0|1|2>\n\tstride=<blocks>\n" +
@@ -70,7 +70,7 @@ const SETTERS: Readonly<Record<string, setter>> = Object.freeze({
   desc_size: (e: extended_opts, v: string | undefined, w: string) => {
     const n = number_of(w, v);
     if (n < 32 || n > 1024 || !Number.isInteger(Math.log2(n))) {
-      throw new mke2fs_error(`Invalid desc_size: '${v}'`);
+      throw new Mke2fsError(`Invalid desc_size: '${v}'`);
     }
     e.desc_size = n;
   },
@@ -80,7 +80,7 @@ const SETTERS: Readonly<Record<string, setter>> = Object.freeze({
   },
   mmp_update_interval: (e: extended_opts, v: string | undefined, w: string) => {
     const n = number_of(w, v);
-    if (n > 300) throw new mke2fs_error(`Invalid mmp_update_interval: ${v}`);
+    if (n > 300) throw new Mke2fsError(`Invalid mmp_update_interval: ${v}`);
     e.mmp_update_interval = n;
   },
   num_backup_sb: (e: extended_opts, v: string | undefined, w: string) => {
@@ -148,7 +148,7 @@ export function parse_extended_opts(e: extended_opts, text: string): void {
     const eq = word.indexOf("=");
     const key = (eq < 0 ? word : word.slice(0, eq)).replace("stripe_width", "stripe-width");
     if (key === "offset" || key === "android_sparse" || key === "no_copy_xattrs") {
-      throw new mke2fs_error(`extended option ${key} is not supported by this mkfs`);
+      throw new Mke2fsError(`extended option ${key} is not supported by this mkfs`);
     }
     const set = Object.hasOwn(SETTERS, key) ? SETTERS[key] : undefined;
     if (!set) throw bad(word);

@@ -20,7 +20,7 @@ import {
   journal_superblock,
 } from "../../../fs/jbd2/jbd2.ts";
 import { utf8_encode } from "../../../kernel/lib/utf8.ts";
-import { type ext2_filsys, mke2fs_error } from "./filsys.ts";
+import { type ext2_filsys, Mke2fsError } from "./filsys.ts";
 import { alloc_file, find_inode_goal, init_inode, map_extents, S_IFREG } from "./inodes.ts";
 
 /** Blocks; fc is the fast commit area behind the journal proper. */
@@ -60,26 +60,27 @@ export function figure_journal_size(
   let fc = 0;
   if (has_fc) fc = fc_mib ? in_blocks(fc_mib) : Math.floor(by_default / 64);
   if (size_mib && (journal < 1024 || journal > 10240000)) {
-    throw new mke2fs_error(
+    throw new Mke2fsError(
       `\nThe requested journal size is ${journal} blocks; it must be\n` +
         "between 1024 and 10240000 blocks.  Aborting.",
     );
   }
   if ((size_mib || fc_mib) && journal + fc > free_blocks / 2) {
-    throw new mke2fs_error("\nJournal size too big for filesystem.");
+    throw new Mke2fsError("\nJournal size too big for filesystem.");
   }
   return { journal, fc };
 }
 
 /**
- * Where to put the journal: the emptiest group in the middle of the device. One with a block map goes
- * to its inode's group all the same.
+ * Where to put the journal: the emptiest group in the middle of the device. One with a block map
+ * goes to its inode's group all the same.
  */
 function journal_goal(fs: ext2_filsys): number {
   if (!fs.has("incompat", EXT4_FEATURE_INCOMPAT_EXTENTS))
     return find_inode_goal(fs, EXT4_JOURNAL_INO);
   const last = fs.group_desc_count - 1;
-  // the real tool looks at the descriptors, whose counters may be too narrow for blocks of big groups
+  // the real tool looks at the descriptors, whose counters may be too narrow for blocks of big
+  // groups
   const free_in = (g: number) => {
     const free = fs.group_free_clusters(g) * fs.cluster_ratio;
     return fs.desc_size > 32 ? free : free & 0xffff;
@@ -104,8 +105,8 @@ function journal_goal(fs: ext2_filsys): number {
 }
 
 /**
- * `lazy`: old contents of the journal's blocks are left as they are. `at_start`: not in the middle of
- * the device but at its start.
+ * `lazy`: old contents of the journal's blocks are left as they are. `at_start`: not in the middle
+ * of the device but at its start.
  */
 export function add_journal_inode(
   fs: ext2_filsys,

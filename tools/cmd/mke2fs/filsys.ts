@@ -1,5 +1,5 @@
 /**
- * tools/cmd/mke2fs/filsys.ts - a filesystem in the making: its superblock, bitmaps, group descriptors
+ * tools/cmd/mke2fs/filsys.ts - a filesystem in the making: superblock, bitmaps, group descriptors
  * and the metadata blocks written so far. Nothing reaches the device before flush().
  *
  * Blocks and groups are numbers as on the media. `block_map` has one bit per block from block 0;
@@ -26,7 +26,7 @@ import {
 import type { struct_of } from "../../../kernel/lib/struct.ts";
 
 /** Ends a run: `status` is the exit status, `message` goes to stderr. */
-export class mke2fs_error extends Error {
+export class Mke2fsError extends Error {
   readonly status: number;
   constructor(message: string, status = 1) {
     super(message);
@@ -214,7 +214,7 @@ export class ext2_filsys {
     if (this.clusters) from -= from % this.cluster_ratio;
     let blk = this.find_block(from, this.blocks_count);
     if (blk < 0) blk = this.find_block(this.es.s_first_data_block, from);
-    if (blk < 0) throw new mke2fs_error("there is no free block left");
+    if (blk < 0) throw new Mke2fsError("there is no free block left");
     this.alloc_range(blk, 1);
     return blk;
   }
@@ -260,8 +260,8 @@ export class ext2_filsys {
     gdp.bg_itable_unused_lo = Math.min(gdp.bg_itable_unused_lo, (group + 1) * ipg - ino);
   }
   /**
-   * The first free inode number that is not reserved. Looking for one in a group whose inode table was
-   * not in use yet brings its bitmaps into use, the block bitmap too (as Linux does).
+   * The first free inode number that is not reserved. Looking for one in a group whose inode table
+   * was not in use yet brings its bitmaps into use, the block bitmap too (as Linux does).
    */
   new_inode(): number {
     for (let ino = this.es.s_first_ino; ino <= this.es.s_inodes_count; ino++) {
@@ -271,7 +271,7 @@ export class ext2_filsys {
       }
       if (!(this.inode_map[(ino - 1) >>> 3]! & (1 << ((ino - 1) & 7)))) return ino;
     }
-    throw new mke2fs_error("there is no free inode left");
+    throw new Mke2fsError("there is no free inode left");
   }
   free_inodes(group: number): number {
     const ipg = this.es.s_inodes_per_group;

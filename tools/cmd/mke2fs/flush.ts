@@ -1,6 +1,6 @@
 /**
- * tools/cmd/mke2fs/flush.ts - the last step: counters, bitmaps, checksums, superblocks and descriptor
- * tables with their backups, as a list of things to do to the device.
+ * tools/cmd/mke2fs/flush.ts - the last step: counters, bitmaps, checksums, superblocks and
+ * descriptor tables with their backups, as a list of things to do to the device.
  */
 
 import {

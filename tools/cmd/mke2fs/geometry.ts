@@ -24,15 +24,15 @@ import {
   EXT4_SUPER_MAGIC,
   EXT4_VALID_FS,
 } from "../../../fs/ext4/ext4.ts";
-import { ext2_filsys, mke2fs_error } from "./filsys.ts";
+import { ext2_filsys, Mke2fsError } from "./filsys.ts";
 import type { mke2fs_param } from "./options.ts";
 
 const MAX_32_NUM = 0xffffffff;
 
 const log2 = (n: number): number => Math.round(Math.log2(n));
 
-function setting_up(problem: string): mke2fs_error {
-  return new mke2fs_error(`${problem} while setting up superblock`);
+function setting_up(problem: string): Mke2fsError {
+  return new Mke2fsError(`${problem} while setting up superblock`);
 }
 
 function set_block_count(fs: ext2_filsys, blocks: number): void {

@@ -20,7 +20,7 @@ import {
 } from "../../../fs/ext4/ext4.ts";
 import { ext4_dirblock_tail_set, ext4_extent_block_csum_set } from "../../../fs/ext4/csum.ts";
 import { utf8_encode } from "../../../kernel/lib/utf8.ts";
-import { type ext2_filsys, mke2fs_error } from "./filsys.ts";
+import { type ext2_filsys, Mke2fsError } from "./filsys.ts";
 
 export const S_IFREG = 0o100000;
 export const S_IFDIR = 0o040000;
@@ -90,8 +90,8 @@ function put_extents(b: Uint8Array, extents: readonly extent[]): void {
 const ROOT_EXTENTS = 4;
 
 /**
- * Writes the extent tree; `first_leaf` is the block for its first leaf, when there is one. Returns how
- * many blocks the tree itself took.
+ * Writes the extent tree; `first_leaf` is the block for its first leaf, when there is one. Returns
+ * how many blocks the tree itself took.
  */
 function write_extent_tree(
   fs: ext2_filsys,
@@ -131,8 +131,8 @@ function write_extent_tree(
 }
 
 /**
- * Allocates `count` blocks from `goal` on, in runs as long as free space and the format allow, and the
- * tree's first block at the moment when the inode is full.
+ * Allocates `count` blocks from `goal` on, in runs as long as free space and the format allow, and
+ * the tree's first block at the moment when the inode is full.
  */
 function alloc_extents(
   fs: ext2_filsys,
@@ -145,7 +145,7 @@ function alloc_extents(
   for (let lblk = 0; lblk < count; ) {
     let pblk = fs.find_block(from, fs.blocks_count);
     if (pblk < 0) pblk = fs.find_block(fs.es.s_first_data_block, fs.blocks_count);
-    if (pblk < 0) throw new mke2fs_error("there is no free block left");
+    if (pblk < 0) throw new Mke2fsError("there is no free block left");
     const end = Math.min(pblk + Math.min(count - lblk, EXT_INIT_MAX_LEN), fs.blocks_count);
     const used = fs.find_block(pblk, end, true);
     const len = (used < 0 ? end : used) - pblk;

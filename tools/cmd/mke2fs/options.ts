@@ -2,14 +2,14 @@
  * tools/cmd/mke2fs/options.ts - from the command line of mkfs.ext2/3/4 to what shall be made.
  *
  * Reading order: parse_command_line() (words to `command_line`), resolve_param() (defaults,
- * profile, checks) -> `mke2fs_param`. Refusals are mke2fs_error; warnings collect in `log.stderr`.
+ * profile, checks) -> `mke2fs_param`. Refusals are Mke2fsError; warnings collect in `log.stderr`.
  */
 
 import { DX_HASH_HALF_MD4, EXT4_ERRORS_CONTINUE, EXT4_OS_LINUX } from "../../../fs/ext4/ext4.ts";
 import { getopt_long, type parsed_option } from "../getopt.ts";
 import { parse_integer, parse_size } from "../size.ts";
 import { type extended_opts, parse_extended_opts } from "./extended.ts";
-import { mke2fs_error } from "./filsys.ts";
+import { Mke2fsError } from "./filsys.ts";
 import type { features } from "./profile.ts";
 
 export interface mke2fs_log {
@@ -111,14 +111,14 @@ const is_power_of_2 = (n: number): boolean => n > 0 && Number.isInteger(Math.log
 
 function number_between(text: string, lo: number, hi: number, what: string): number {
   const n = parse_integer(text);
-  if (n === undefined || n < lo || n > hi) throw new mke2fs_error(`invalid ${what} - ${text}`);
+  if (n === undefined || n < lo || n > hi) throw new Mke2fsError(`invalid ${what} - ${text}`);
   return n;
 }
 
 function block_size(text: string): number {
   const n = parse_size(text.replace(/^-/, ""));
   if (n === undefined || n < 1024 || n > 65536 || !is_power_of_2(n)) {
-    throw new mke2fs_error(`invalid block size - ${text}`);
+    throw new Mke2fsError(`invalid block size - ${text}`);
   }
   return text.startsWith("-") ? -n : n;
 }
@@ -126,7 +126,7 @@ function block_size(text: string): number {
 function cluster_size(text: string): number {
   const n = parse_size(text);
   if (n === undefined || n < 1024 || n > 2 ** 29 || !is_power_of_2(n)) {
-    throw new mke2fs_error(`invalid cluster size - ${text}`);
+    throw new Mke2fsError(`invalid cluster size - ${text}`);
   }
   return n;
 }
@@ -134,7 +134,7 @@ function cluster_size(text: string): number {
 function flex_size(text: string): number {
   const n = parse_integer(text) ?? 0;
   if (!is_power_of_2(n) || n >= 2 ** 31) {
-    throw new mke2fs_error("flex_bg size must be a power of 2");
+    throw new Mke2fsError("flex_bg size must be a power of 2");
   }
   return n;
 }
@@ -143,14 +143,14 @@ function inode_ratio(text: string): number {
   const n = parse_size(text);
   // the upper limit is 1024 times the largest block
   if (n === undefined || n < 1024 || n > 65536 * 1024) {
-    throw new mke2fs_error(`invalid inode ratio ${text} (min 1024/max 67108864)`);
+    throw new Mke2fsError(`invalid inode ratio ${text} (min 1024/max 67108864)`);
   }
   return n;
 }
 
 function percentage(text: string): number {
   const n = /^[0-9]*\.?[0-9]+$|^[0-9]+\.$/.test(text) ? Number(text) : Number.NaN;
-  if (!(n >= 0 && n <= 50)) throw new mke2fs_error(`invalid reserved blocks percent - ${text}`);
+  if (!(n >= 0 && n <= 50)) throw new Mke2fsError(`invalid reserved blocks percent - ${text}`);
   return n;
 }
 
@@ -158,16 +158,16 @@ function journal_opts(cl: command_line, text: string): void {
   for (const word of text.split(",")) {
     const [key, value] = word.split("=", 2) as [string, string?];
     if (key === "device" || key === "location") {
-      throw new mke2fs_error(`journal option ${key} is not supported by this mkfs`);
+      throw new Mke2fsError(`journal option ${key} is not supported by this mkfs`);
     }
     if ((key !== "size" && key !== "fast_commit_size") || value === undefined) {
-      throw new mke2fs_error(
+      throw new Mke2fsError(
         `Bad journal option specified: ${word}\n` +
           "Valid are: size=<journal size in megabytes>, fast_commit_size=<megabytes>",
       );
     }
     const n = /^[0-9]+$/.test(value) ? Number(value) : undefined;
-    if (n === undefined) throw new mke2fs_error(`Bad journal option: ${word}`);
+    if (n === undefined) throw new Mke2fsError(`Bad journal option: ${word}`);
     if (key === "size") cl.journal_size = n;
     else cl.fast_commit_size = n;
   }
@@ -176,18 +176,18 @@ function journal_opts(cl: command_line, text: string): void {
 
 function revision(text: string): number {
   const n = parse_integer(text);
-  if (n === undefined) throw new mke2fs_error(`bad revision level - ${text}`);
+  if (n === undefined) throw new Mke2fsError(`bad revision level - ${text}`);
   if (n > 1) {
-    throw new mke2fs_error("Filesystem revision too high while trying to create revision " + n);
+    throw new Mke2fsError("Filesystem revision too high while trying to create revision " + n);
   }
   return n;
 }
 
 function creator_os(text: string): number {
   const os = OS_NAMES[text.toLowerCase()] ?? parse_integer(text);
-  if (os === undefined) throw new mke2fs_error(`unknown os - ${text}`);
+  if (os === undefined) throw new Mke2fsError(`unknown os - ${text}`);
   if (os === 1 || text.toLowerCase() === "gnu" || text.toLowerCase() === "hurd") {
-    throw new mke2fs_error("filesystems for the Hurd are not supported by this mkfs");
+    throw new Mke2fsError("filesystems for the Hurd are not supported by this mkfs");
   }
   return os;
 }
@@ -211,13 +211,13 @@ const WITH_ARGUMENT: Readonly<Record<string, (cl: command_line, arg: string) => 
     },
     e: (cl: command_line, a: string) => {
       const behavior = ERROR_BEHAVIORS[a];
-      if (behavior === undefined) throw new mke2fs_error(`bad error behavior - ${a}`);
+      if (behavior === undefined) throw new Mke2fsError(`bad error behavior - ${a}`);
       cl.errors_behavior = behavior;
     },
     g: (cl: command_line, a: string) => {
       cl.blocks_per_group = number_between(a, 0, 2 ** 31, "number for blocks per group");
       if (cl.blocks_per_group % 8 !== 0) {
-        throw new mke2fs_error("blocks per group must be multiple of 8");
+        throw new Mke2fsError("blocks per group must be multiple of 8");
       }
     },
     G: (cl: command_line, a: string) => {
@@ -241,7 +241,7 @@ const WITH_ARGUMENT: Readonly<Record<string, (cl: command_line, arg: string) => 
     },
     N: (cl: command_line, a: string) => {
       const n = parse_integer(a);
-      if (n === undefined) throw new mke2fs_error(`bad num inodes - ${a}`);
+      if (n === undefined) throw new Mke2fsError(`bad num inodes - ${a}`);
       cl.num_inodes = n;
     },
     O: (cl: command_line, a: string) => {
@@ -261,13 +261,13 @@ const WITH_ARGUMENT: Readonly<Record<string, (cl: command_line, arg: string) => 
     },
     t: (cl: command_line, a: string) => {
       if (cl.type !== undefined) {
-        throw new mke2fs_error("The -t option may only be used once");
+        throw new Mke2fsError("The -t option may only be used once");
       }
       cl.type = a;
     },
     T: (cl: command_line, a: string) => {
       if (cl.usage !== undefined) {
-        throw new mke2fs_error("The -T option may only be used once");
+        throw new Mke2fsError("The -T option may only be used once");
       }
       cl.usage = a;
     },
@@ -287,9 +287,9 @@ function apply_flag(cl: command_line, opt: string): void {
 }
 
 function apply_option(cl: command_line, { opt, arg, message }: parsed_option): void {
-  if (opt === "?") throw new mke2fs_error(`${cl.program}: ${message}\n${USAGE(cl.program)}`);
+  if (opt === "?") throw new Mke2fsError(`${cl.program}: ${message}\n${USAGE(cl.program)}`);
   const refused = REFUSED[opt];
-  if (refused) throw new mke2fs_error(`${refused} is not supported by this mkfs`);
+  if (refused) throw new Mke2fsError(`${refused} is not supported by this mkfs`);
   const take = WITH_ARGUMENT[opt];
   if (take) take(cl, arg!);
   else apply_flag(cl, opt);
@@ -325,7 +325,7 @@ export function parse_command_line(program: string, args: readonly string[]): co
   };
   for (const option of options) apply_option(cl, option);
   if (cl.version_only) return cl;
-  if (operands.length === 0 || operands.length > 2) throw new mke2fs_error(USAGE(program));
+  if (operands.length === 0 || operands.length > 2) throw new Mke2fsError(USAGE(program));
   if (operands[1] !== undefined) cl.size = operands[1];
   return cl;
 }

@@ -1,5 +1,5 @@
 /**
- * tools/cmd/mke2fs/resolve.ts - defaults and checks: from a command line and a device to the numbers.
+ * tools/cmd/mke2fs/resolve.ts - defaults and checks: from a command line and a device to numbers.
  *
  * The order matters and follows the real tool: size class by the device's size, features of the
  * type and then of -O, block size, cluster size, inode ratio and size, number of inodes, reserved
@@ -28,7 +28,7 @@ import {
   EXT4_FEATURE_RO_COMPAT_SPARSE_SUPER,
 } from "../../../fs/ext4/ext4.ts";
 import { parse_size } from "../size.ts";
-import { mke2fs_error } from "./filsys.ts";
+import { Mke2fsError } from "./filsys.ts";
 import {
   type command_line,
   DEFAULT_HASH_VERSION,
@@ -61,10 +61,11 @@ function requested_bytes(cl: command_line, dev: device_facts): number {
   // a whole device is used up to its last full page, so that the last block can be mapped
   if (cl.size === undefined) return dev.size - (dev.size % Math.max(unit, dev.page_size));
   const bytes = parse_size(cl.size, { plain: unit, sector: 512 });
-  if (!bytes) throw new mke2fs_error(`invalid blocks '${cl.size}' on device '${cl.device}'`);
+  if (!bytes) throw new Mke2fsError(`invalid blocks '${cl.size}' on device '${cl.device}'`);
   if (bytes > dev.size && cl.force === 0) {
-    throw new mke2fs_error(
-      `Filesystem larger than apparent device size (${Math.floor(dev.size / unit)} blocks); -F forces`,
+    throw new Mke2fsError(
+      "Filesystem larger than apparent device size " +
+        `(${Math.floor(dev.size / unit)} blocks); -F forces`,
     );
   }
   return bytes;
@@ -73,9 +74,9 @@ function requested_bytes(cl: command_line, dev: device_facts): number {
 function type_list(cl: command_line, bytes: number): string[] {
   const named = /^mkfs\.(ext[234])$/.exec(cl.program)?.[1];
   const type = cl.type ?? named ?? (cl.journal_option ? "ext3" : "ext2");
-  if (type === "hurd") throw new mke2fs_error("filesystems for the Hurd are not supported");
+  if (type === "hurd") throw new Mke2fsError("filesystems for the Hurd are not supported");
   if (!Object.hasOwn(FS_TYPES, type)) {
-    throw new mke2fs_error(`The file system type ${type} is not known`);
+    throw new Mke2fsError(`The file system type ${type} is not known`);
   }
   const usage = cl.usage?.split(",").filter((x) => x !== "") ?? [size_type(bytes)];
   return [type, ...usage];
@@ -88,7 +89,7 @@ function resolve_features(cl: command_line, types: readonly string[]): features 
     for (const type of types) edit_feature(FS_TYPES[type]?.features ?? "", f);
   }
   const wrong = edit_feature(cl.features ?? "", f);
-  if (wrong !== undefined) throw new mke2fs_error(`Invalid filesystem option set: ${cl.features}`);
+  if (wrong !== undefined) throw new Mke2fsError(`Invalid filesystem option set: ${cl.features}`);
   if (cl.journal_option) f.compat |= EXT4_FEATURE_COMPAT_HAS_JOURNAL;
   if (cl.extended.quotatype) f.ro_compat |= EXT4_FEATURE_RO_COMPAT_QUOTA;
   if (f.ro_compat & EXT4_FEATURE_RO_COMPAT_METADATA_CSUM) {
@@ -109,7 +110,7 @@ function resolve_blocksize(
     return Math.max(size, dev.logical_block_size, -cl.blocksize);
   }
   if (cl.blocksize < dev.logical_block_size) {
-    throw new mke2fs_error("Invalid argument while setting blocksize; too small for device\n");
+    throw new Mke2fsError("Invalid argument while setting blocksize; too small for device\n");
   }
   if (cl.blocksize < dev.physical_block_size && dev.physical_block_size <= dev.page_size) {
     log.stderr +=
@@ -122,13 +123,13 @@ function resolve_blocksize(
 function resolve_cluster_size(cl: command_line, f: features, blocksize: number): number {
   if (!(f.ro_compat & EXT4_FEATURE_RO_COMPAT_BIGALLOC)) {
     if (cl.cluster_size) {
-      throw new mke2fs_error("specifying a cluster size requires the bigalloc feature");
+      throw new Mke2fsError("specifying a cluster size requires the bigalloc feature");
     }
     return blocksize;
   }
   const size = cl.cluster_size || blocksize * 16;
   if (size < blocksize) {
-    throw new mke2fs_error("The cluster size may not be smaller than the block size.\n");
+    throw new Mke2fsError("The cluster size may not be smaller than the block size.\n");
   }
   return size;
 }
@@ -137,31 +138,31 @@ function check_combinations(cl: command_line, f: features, log: mke2fs_log): voi
   const { compat, incompat, ro_compat } = f;
   const bigalloc = ro_compat & EXT4_FEATURE_RO_COMPAT_BIGALLOC;
   if (incompat & EXT4_FEATURE_INCOMPAT_JOURNAL_DEV) {
-    throw new mke2fs_error("external journal devices are not supported by this mkfs");
+    throw new Mke2fsError("external journal devices are not supported by this mkfs");
   }
   if (incompat & EXT4_FEATURE_INCOMPAT_64BIT && !(incompat & EXT4_FEATURE_INCOMPAT_EXTENTS)) {
-    throw new mke2fs_error("A 64-bit filesystem needs extents: -O extent, or -O ^64bit");
+    throw new Mke2fsError("A 64-bit filesystem needs extents: -O extent, or -O ^64bit");
   }
   if (bigalloc && !(incompat & EXT4_FEATURE_INCOMPAT_EXTENTS)) {
-    throw new mke2fs_error("Can't support bigalloc feature without extents feature");
+    throw new Mke2fsError("Can't support bigalloc feature without extents feature");
   }
   if (incompat & EXT4_FEATURE_INCOMPAT_META_BG && compat & EXT4_FEATURE_COMPAT_RESIZE_INODE) {
-    throw new mke2fs_error(
+    throw new Mke2fsError(
       "The resize_inode and meta_bg features are not compatible.\n" +
         "They can not be both enabled simultaneously.",
     );
   }
   const no_journal = !(compat & EXT4_FEATURE_COMPAT_HAS_JOURNAL);
   if (compat & EXT4_FEATURE_COMPAT_ORPHAN_FILE && no_journal) {
-    throw new mke2fs_error("the orphan_file feature needs a journal");
+    throw new Mke2fsError("the orphan_file feature needs a journal");
   }
   const sparse =
     ro_compat & EXT4_FEATURE_RO_COMPAT_SPARSE_SUPER || compat & EXT4_FEATURE_COMPAT_SPARSE_SUPER2;
   if (compat & EXT4_FEATURE_COMPAT_RESIZE_INODE && !sparse) {
-    throw new mke2fs_error("reserved online resize blocks not supported on non-sparse filesystem");
+    throw new Mke2fsError("reserved online resize blocks not supported on non-sparse filesystem");
   }
   if (cl.flex_bg_size && !(incompat & EXT4_FEATURE_INCOMPAT_FLEX_BG)) {
-    throw new mke2fs_error("Flex_bg feature not enabled, so flex_bg size may not be specified");
+    throw new Mke2fsError("Flex_bg feature not enabled, so flex_bg size may not be specified");
   }
   if (bigalloc && !cl.quiet) {
     log.stderr += "\nWarning: the bigalloc feature is still under development\n\n";
@@ -172,13 +173,13 @@ function resolve_inode_size(cl: command_line, types: readonly string[], f: featu
   if (cl.rev_level === 0) return 128;
   const size = cl.inode_size || from_profile(types, "inode_size");
   if (size < 128 || size > bs || !Number.isInteger(Math.log2(size))) {
-    throw new mke2fs_error(`invalid inode size ${size} (min 128/max ${bs})`);
+    throw new Mke2fsError(`invalid inode size ${size} (min 128/max ${bs})`);
   }
   if (f.incompat & EXT4_FEATURE_INCOMPAT_INLINE_DATA && size === 128) {
-    throw new mke2fs_error("128 byte inodes are too small for inline data; specify larger size");
+    throw new Mke2fsError("128 byte inodes are too small for inline data; specify larger size");
   }
   if (f.ro_compat & EXT4_FEATURE_RO_COMPAT_PROJECT && size === 128) {
-    throw new mke2fs_error("128 byte inodes are too small for project quota");
+    throw new Mke2fsError("128 byte inodes are too small for project quota");
   }
   return size;
 }
@@ -187,14 +188,14 @@ function resolve_inodes(cl: command_line, p: mke2fs_param, ratio: number): numbe
   let n = cl.num_inodes;
   if (n === 0) n = Math.floor((p.blocks_count * p.blocksize) / ratio);
   if (n > MAX_32_NUM) {
-    if (cl.num_inodes) throw new mke2fs_error(`too many inodes (${n}), specify < 2^32 inodes`);
+    if (cl.num_inodes) throw new Mke2fsError(`too many inodes (${n}), specify < 2^32 inodes`);
     if (!(p.features.incompat & EXT4_FEATURE_INCOMPAT_64BIT)) {
-      throw new mke2fs_error(`too many inodes (${n}), raise inode ratio?`);
+      throw new Mke2fsError(`too many inodes (${n}), raise inode ratio?`);
     }
     n = MAX_32_NUM;
   }
   if (n * p.inode_size >= p.blocks_count * p.blocksize) {
-    throw new mke2fs_error(
+    throw new Mke2fsError(
       `inode_size (${p.inode_size}) * inodes_count (${n}) too big for a\n\tfilesystem with ` +
         `${p.blocks_count} blocks, specify higher inode_ratio (-i)\n\tor lower inode count (-N).\n`,
     );
@@ -207,10 +208,10 @@ function resolve_resize(cl: command_line, p: mke2fs_param): void {
   const text = cl.extended.resize;
   if (text === undefined) return;
   const bytes = parse_size(text, { plain: p.blocksize, sector: 512 });
-  if (!bytes) throw new mke2fs_error(`Invalid resize parameter: ${text}`);
+  if (!bytes) throw new Mke2fsError(`Invalid resize parameter: ${text}`);
   const resize = Math.floor(bytes / p.blocksize);
   if (resize <= p.blocks_count) {
-    throw new mke2fs_error("The resize maximum must be greater than the filesystem size.");
+    throw new Mke2fsError("The resize maximum must be greater than the filesystem size.");
   }
   const bpg = p.blocks_per_group || p.blocksize * 8;
   const per_block = p.blocksize / (p.desc_size || 32);
@@ -225,7 +226,7 @@ function resolve_groups(cl: command_line, p: mke2fs_param): void {
   const bigalloc = p.features.ro_compat & EXT4_FEATURE_RO_COMPAT_BIGALLOC;
   const g = cl.blocks_per_group;
   if (g && (g < 256 || g > 8 * p.blocksize)) {
-    throw new mke2fs_error("blocks per group count out of range");
+    throw new Mke2fsError("blocks per group count out of range");
   }
   if (bigalloc) p.clusters_per_group = g;
   else p.blocks_per_group = g;
@@ -236,13 +237,10 @@ function resolve_groups(cl: command_line, p: mke2fs_param): void {
 
 function check_page_size(cl: command_line, bs: number, dev: device_facts, log: mke2fs_log): void {
   if (bs <= dev.page_size) return;
-  if (cl.force === 0) {
-    // the real tool asks whether to go on; nobody is there to answer
-    throw new mke2fs_error(
-      `${bs}-byte blocks too big for system (max ${dev.page_size}); -F forces`,
-    );
-  }
-  log.stderr += `Warning: ${bs}-byte blocks too big for system (max ${dev.page_size}), forced to continue\n`;
+  const fact = `${bs}-byte blocks too big for system (max ${dev.page_size})`;
+  // the real tool asks whether to go on; nobody is there to answer
+  if (cl.force === 0) throw new Mke2fsError(`${fact}; -F forces`);
+  log.stderr += `Warning: ${fact}, forced to continue\n`;
 }
 
 /** The largest filesystem this tool makes: its bitmap has to fit in memory. */
@@ -259,7 +257,7 @@ export function resolve_param(cl: command_line, dev: device_facts, log: mke2fs_l
   check_combinations(cl, f, log);
   const blocks_count = Math.floor(bytes / bs);
   if (blocks_count > MAX_BLOCKS) {
-    throw new mke2fs_error("Size of device too big: this mkfs makes at most 2^32-1 blocks");
+    throw new Mke2fsError("Size of device too big: this mkfs makes at most 2^32-1 blocks");
   }
   const wide = f.incompat & EXT4_FEATURE_INCOMPAT_64BIT;
   const p: mke2fs_param = {

@@ -6,7 +6,7 @@
  */
 
 import { EXT4_BG_INODE_ZEROED, EXT4_FEATURE_INCOMPAT_FLEX_BG } from "../../../fs/ext4/ext4.ts";
-import { type ext2_filsys, type group_desc_view, mke2fs_error } from "./filsys.ts";
+import { type ext2_filsys, type group_desc_view, Mke2fsError } from "./filsys.ts";
 
 type location = "bg_block_bitmap" | "bg_inode_bitmap" | "bg_inode_table";
 
@@ -15,8 +15,8 @@ function set_location(gdp: group_desc_view, key: location, blk: number, desc_siz
   if (desc_size > 32) gdp[`${key}_hi`] = Math.floor(blk / 2 ** 32);
 }
 
-function no_room(): mke2fs_error {
-  return new mke2fs_error("Could not allocate block in ext2 filesystem: no room for group tables");
+function no_room(): Mke2fsError {
+  return new Mke2fsError("Could not allocate block in ext2 filesystem: no room for group tables");
 }
 
 /**
