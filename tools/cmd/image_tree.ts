@@ -2,8 +2,8 @@
  * tools/cmd/image_tree.ts - everything that a mounted filesystem shows, as the records of recorded
  * images have it (path, times, flags, extents, attributes, hash of the contents).
  *
- * Runs in a task of the Machine, on a mount: nothing is read from the media but through the VFS. Hashing
- * is the caller's, so that node's own can be used.
+ * Runs in a task of the Machine, on a mount: nothing is read from the media but through the VFS.
+ * Hashing is the caller's, so that node's own can be used.
  */
 import type { Errno } from "../../kernel/include/errno.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
@@ -319,8 +319,9 @@ async function descend(w: walk, at: path, rel: string): Promise<void> {
 }
 
 /**
- * Records of everything below `root`, sorted by the bytes of their paths. Errors of reading one file are
- * in its record (open_error, read_error, xattrs_error); what cannot be listed or looked up is thrown.
+ * Records of everything below `root`, sorted by the bytes of their paths. Errors of reading one
+ * file are in its record (open_error, read_error, xattrs_error); what cannot be listed or looked up
+ * is thrown.
  */
 export async function image_tree(
   root: path,
