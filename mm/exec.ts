@@ -55,7 +55,8 @@ export function exec_mm(kernel: Kernel): mm_struct {
   const lib = mm.mmap_base - LIBRARY_PAGES * g.page_size;
   // Not writable, so that no mapping of the program's is merged with it.
   add_vma(mm, lib, mm.mmap_base, TEXT);
-  add_vma(mm, STACK_TOP - Math.max(STACK_SIZE, g.page_size), STACK_TOP, STACK);
+  const top = Math.floor(STACK_TOP / g.page_size) * g.page_size;
+  add_vma(mm, top - Math.ceil(STACK_SIZE / g.page_size) * g.page_size, top, STACK);
   const vma = mm.mmap[0]!;
   const zero = mk_entry(mm_state(kernel).zero_pfn, vma.vm_page_prot | _PAGE_SPECIAL);
   pte_alloc(mm, g, lib)[pte_index(g, lib)] = zero;

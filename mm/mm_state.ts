@@ -53,6 +53,9 @@ export interface page_geometry {
   /** Entries of a table. */
   readonly ptrs: number;
   readonly pmd_size: number;
+  /** log2 of the pages in a huge entry: 9 and 18 for 4 KiB pages. */
+  readonly pmd_order: number;
+  readonly pud_order: number;
   readonly pud_size: number;
   /** What one entry of the top table covers. */
   readonly pgd_size: number;
@@ -65,6 +68,8 @@ export function make_geometry(page_shift: number): page_geometry {
     page_shift,
     page_size,
     ptrs,
+    pmd_order: page_shift - 3,
+    pud_order: 2 * (page_shift - 3),
     pmd_size: page_size * ptrs,
     pud_size: page_size * ptrs * ptrs,
     pgd_size: page_size * ptrs * ptrs * ptrs,

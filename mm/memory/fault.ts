@@ -11,8 +11,6 @@ import { S_DAX } from "../../kernel/include/fs.ts";
 import {
   FAULT_FLAG_ORIG_PTE_VALID,
   FAULT_FLAG_WRITE,
-  PMD_ORDER,
-  PUD_ORDER,
   VM_FAULT_FALLBACK,
   VM_FAULT_HWPOISON,
   VM_FAULT_MAJOR,
@@ -85,12 +83,12 @@ function try_pud(f: fault_ctx): Sometime<number> {
   const pud = pud_alloc(f.mm, f.g, f.address);
   const i = pud_index(f.g, f.address);
   const huge_fault = f.vma.vm_ops?.huge_fault;
-  if (pud_none(pud, i)) return huge_fault ? huge_fault(f, PUD_ORDER) : VM_FAULT_FALLBACK;
+  if (pud_none(pud, i)) return huge_fault ? huge_fault(f, f.g.pud_order) : VM_FAULT_FALLBACK;
   const e = pud.leaf[i]!;
   if (e === 0) return VM_FAULT_FALLBACK;
   const write = (f.flags & FAULT_FLAG_WRITE) !== 0;
   if (write && !pte_write(e)) {
-    return then(huge_fault ? huge_fault(f, PUD_ORDER) : VM_FAULT_FALLBACK, (ret) => {
+    return then(huge_fault ? huge_fault(f, f.g.pud_order) : VM_FAULT_FALLBACK, (ret) => {
       if (ret & VM_FAULT_FALLBACK) pud.leaf[i] = 0;
       return ret;
     });
@@ -104,13 +102,13 @@ function try_pmd(f: fault_ctx, huge_ok: boolean): Sometime<number> {
   f.pmd = pmd;
   const huge_fault = f.vma.vm_ops?.huge_fault;
   if (huge_ok && f.pmd_is_none()) {
-    return huge_fault ? huge_fault(f, PMD_ORDER) : VM_FAULT_FALLBACK;
+    return huge_fault ? huge_fault(f, f.g.pmd_order) : VM_FAULT_FALLBACK;
   }
   const e = pmd.leaf[f.pmd_i]!;
   f.orig_pmd = e;
   if (e === 0) return VM_FAULT_FALLBACK;
   if (f.flags & FAULT_FLAG_WRITE && !pte_write(e)) {
-    return then(huge_fault ? huge_fault(f, PMD_ORDER) : VM_FAULT_FALLBACK, (ret) => {
+    return then(huge_fault ? huge_fault(f, f.g.pmd_order) : VM_FAULT_FALLBACK, (ret) => {
       if (ret & VM_FAULT_FALLBACK) __split_huge_pmd(f.mm, f.address);
       return ret;
     });

@@ -145,8 +145,8 @@ export function page_mkclean(p: page): Sometime<number> {
 }
 
 /**
- * Takes pages [start, start + nr) of the file out of every address space; `even_cows`: private
- * copies too.
+ * Takes pages [start, start + nr) of the file (`nr` 0: all behind start) out of every address
+ * space; `even_cows`: private copies too.
  */
 export function unmap_mapping_pages(
   mapping: address_space,
@@ -154,7 +154,8 @@ export function unmap_mapping_pages(
   nr: number,
   even_cows: boolean,
 ): MaybeWait {
-  return for_each_mapping_vma(mapping, start, nr, (vma, from, to) => {
+  const count = nr === 0 ? Number.MAX_SAFE_INTEGER : nr;
+  return for_each_mapping_vma(mapping, start, count, (vma, from, to) => {
     zap_page_range_single(vma, from, to, even_cows);
   });
 }
