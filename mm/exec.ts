@@ -26,8 +26,10 @@ import { find_vma_index, vm_area_alloc, vma_set_page_prot } from "./vma.ts";
 
 const STACK_TOP = 0x7ffffffff000;
 const STACK_SIZE = 132 * 1024;
-/** Size of what stands for the libraries, right below mmap_base. */
+/** Size of what stands for the libraries, at the top of the area for mappings. */
 const LIBRARY_PAGES = 4;
+/** Nothing is there between the libraries and the program's own mappings. */
+const GAP_PAGES = 4;
 const TEXT = VM_READ | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_SOFTDIRTY;
 const STACK =
   VM_READ |
@@ -52,9 +54,10 @@ function add_vma(mm: mm_struct, start: number, end: number, flags: number): void
 export function exec_mm(kernel: Kernel): mm_struct {
   const mm = mm_alloc(kernel);
   const g = geometry(mm);
-  const lib = mm.mmap_base - LIBRARY_PAGES * g.page_size;
-  // Not writable, so that no mapping of the program's is merged with it.
-  add_vma(mm, lib, mm.mmap_base, TEXT);
+  const lib_end = mm.mmap_base;
+  const lib = lib_end - LIBRARY_PAGES * g.page_size;
+  mm.mmap_base = lib - GAP_PAGES * g.page_size;
+  add_vma(mm, lib, lib_end, TEXT);
   const top = Math.floor(STACK_TOP / g.page_size) * g.page_size;
   add_vma(mm, top - Math.ceil(STACK_SIZE / g.page_size) * g.page_size, top, STACK);
   const vma = mm.mmap[0]!;

@@ -3,6 +3,7 @@ import {
   attach_snapshot,
   begin_undo,
   host_flush,
+  media_snapshot,
   new_phys,
   nr_volatile_lines,
   region_bytes,
@@ -12,6 +13,7 @@ import {
 } from "../../mm/phys.ts";
 import type { pmem_event } from "../../mm/phys.ts";
 import { assert, suite } from "../lib/suite.ts";
+import { boot } from "./lib/fake.ts";
 
 const t = suite("mm/phys");
 const MIB = 1 << 20;
@@ -175,6 +177,28 @@ t("with eADR a store is durable at once; with no domain only the host's flush he
   assert.is(nr_volatile_lines(n.r), 1);
   host_flush(n.r);
   assert.is(nr_volatile_lines(n.r), 0);
+});
+
+t("a Machine's media start another Machine, and neither sees the other's stores", () => {
+  const a = boot();
+  const r = a.kernel.phys.add_region({
+    name: "pmem0",
+    kind: "pmem",
+    size: 4 * MIB,
+    domain: "eadr",
+  });
+  a.kernel.phys.write_u8(r.start + 3 * MIB, 42);
+  const snap = media_snapshot(a.machine);
+  assert.equal(
+    snap.regions.map((x) => [x.kernel, x.name, x.size, x.domain]),
+    [[0, "pmem0", 4 * MIB, "eadr"]],
+  );
+  const b = boot();
+  const [copy] = attach_snapshot(b.kernel.phys, snap, 0);
+  b.kernel.phys.write_u8(copy!.start, 1);
+  a.kernel.phys.write_u8(r.start + 3 * MIB, 43);
+  assert.is(b.kernel.phys.read_u8(copy!.start + 3 * MIB), 42);
+  assert.is(a.kernel.phys.read_u8(r.start), 0);
 });
 
 t("every persistence event reaches the sink in program order", () => {
