@@ -6,7 +6,7 @@
  * modules are being loaded, in cycles, and only declarations are there from the start.
  */
 import { notImplemented } from "../../kernel/assert.ts";
-import type { file, inode, Sometime, super_block } from "../../kernel/include/fs.ts";
+import type { file, Sometime, super_block } from "../../kernel/include/fs.ts";
 
 const nyi = (what: string): never => notImplemented(`ext4: ${what}`);
 
@@ -32,16 +32,7 @@ export async function ext4_mb_init(_sb: super_block): Promise<void> {}
 export async function ext4_mb_release(_sb: super_block): Promise<void> {}
 // --- inodes ---------------------------------------------------------------------------------------
 
-/** value null: remove. Flags XATTR_CREATE, XATTR_REPLACE. `name` is without its prefix. */
-export async function ext4_xattr_set(
-  _inode: inode,
-  _name_index: number,
-  _name: string,
-  _value: Uint8Array | null,
-  _flags: number,
-): Promise<void> {
-  nyi("setting attributes");
-}
+export { ext4_xattr_set } from "./xattr_write.ts";
 // --- blocks, files, pages ----------------------------------------------------------------------------
 
 export { ext4_map_create } from "./map_blocks.ts";

@@ -2,10 +2,11 @@
  * fs/ext4/xattr.ts - extended attributes, reading. Linux: fs/ext4/xattr.c, xattr_user.c, acl.c and
  * friends. Setting them: xattr_write.ts.
  *
- * Attributes stand in two places: behind i_extra_isize in the inode (ibody), and in one block (i_file_acl)
- * that inodes may share. Both are a list of entries that grows up and values that grow down; a value
- * may also be an inode of its own (ea_inode). Value offsets count from the first entry (ibody) or from
- * the start of the block. Every list is checked before it is used. Locks: xattr_sem (read).
+ * Attributes stand in two places: behind i_extra_isize in the inode (ibody), and in one block
+ * (i_file_acl) that inodes may share. Both are a list of entries that grows up and values that grow
+ * down; a value may also be an inode of its own (ea_inode). Value offsets count from the first
+ * entry (ibody) or from the start of the block. Every list is checked before it is used. Locks:
+ * xattr_sem (read).
  */
 import {
   EFSBADCRC,
@@ -231,7 +232,7 @@ export const ext4_xattr_inode_get_hash = (ea: inode): number => {
   return t < 0 ? t + 2 ** 32 : t;
 };
 
-async function read_ea_inode(ea: inode, size: number): Promise<Uint8Array> {
+export async function read_ea_inode(ea: inode, size: number): Promise<Uint8Array> {
   const out = new Uint8Array(size);
   const bs = ea.i_sb.s_blocksize;
   for (let i = 0; i * bs < size; i++) {
@@ -312,7 +313,10 @@ async function with_xattr_sem<T>(inode: inode, fn: () => Promise<T>): Promise<T>
   }
 }
 
-/** An attribute's value. `name` is without its prefix. Throws ENODATA, ERANGE, EUCLEAN, EBADMSG, EIO. */
+/**
+ * An attribute's value. `name` is without its prefix. Throws ENODATA, ERANGE, EUCLEAN, EBADMSG,
+ * EIO.
+ */
 export async function ext4_xattr_get(
   inode: inode,
   name_index: number,
