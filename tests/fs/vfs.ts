@@ -7,7 +7,7 @@ import { AT_EMPTY_PATH, AT_FDCWD } from "../../kernel/include/fcntl.ts";
 import type { Sometime, kstat, timespec64 } from "../../kernel/include/fs.ts";
 import { make_cred } from "../../kernel/cred.ts";
 import { Kernel } from "../../kernel/kernel.ts";
-import { Machine } from "../../kernel/machine.ts";
+import { Machine, type MachineOptions } from "../../kernel/machine.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { signal_struct } from "../../kernel/signal.ts";
 import { init_mm } from "../../mm/mm_init.ts";
@@ -201,8 +201,8 @@ export interface vfs_machine {
 }
 
 /** A kernel with the root in RAM, /mnt another RAM filesystem, and process 1 as root with umask 022. */
-export async function boot_vfs(): Promise<vfs_machine> {
-  const machine = new Machine();
+export async function boot_vfs(opts: MachineOptions = {}): Promise<vfs_machine> {
+  const machine = new Machine(opts);
   const kernel = new Kernel(machine);
   init_mm(kernel, { dram_bytes: 64 * 2 ** 20 });
   await machine.in_task(kernel, "boot", () => init_vfs(kernel));
