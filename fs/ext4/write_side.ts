@@ -5,10 +5,7 @@
  * Everything here must be a function declaration, or a re-export of one: the tables are made while
  * modules are being loaded, in cycles, and only declarations are there from the start.
  */
-import { notImplemented } from "../../kernel/assert.ts";
-import type { file, Sometime, super_block } from "../../kernel/include/fs.ts";
-
-const nyi = (what: string): never => notImplemented(`ext4: ${what}`);
+import type { super_block } from "../../kernel/include/fs.ts";
 
 export {
   ext4_setup_super,
@@ -25,6 +22,7 @@ export { ext4_drop_inode, ext4_evict_inode } from "./evict.ts";
 export { ext4_setattr, ext4_fileattr_set } from "./setattr.ts";
 export { ext4_inode_datasync_dirty } from "./ext4_jbd2.ts";
 export { ext4_sync_file, ext4_dax_writepages } from "./fsync.ts";
+export { ext4_ioctl_write } from "./ioctl_write.ts";
 // --- the filesystem -------------------------------------------------------------------------------
 
 /** At the end of every mount, read-only too. */
@@ -53,10 +51,6 @@ export {
   ext4_release_folio,
   ext4_writepages,
 } from "./writepages.ts";
-
-export function ext4_ioctl_write(_file: file, cmd: string, _arg: unknown): Sometime<unknown> {
-  return nyi(cmd);
-}
 
 // --- names ----------------------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ export function size_bytes(size: number | string): number {
   return Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
 }
 
+const DEFAULT_PMEM = Object.freeze([{ size: "64M", mode: "fsdax" as const }]);
+
 /** One emulated computer with one kernel booted. Made by `await Machine.boot(options)`. */
 export class Machine extends CoreMachine {
   /** The booted kernel. */
@@ -60,14 +62,11 @@ export class Machine extends CoreMachine {
 
   static async boot(options: machine_options = {}): Promise<Machine> {
     const m = new Machine(options);
-    const given = options.media
-      ? options.media.regions.map((r) => ({ image: r.image, name: r.name, domain: r.domain }))
-      : (options.pmem ?? [{ size: 64 * 1024 ** 2, mode: "fsdax" as const }]);
-    const pmem = given.map((o) => {
-      const size = (o as { size?: number | string }).size;
-      const { size: _drop, ...rest } = o as { size?: unknown };
-      return (size === undefined ? rest : { ...rest, size: size_bytes(size) }) as pmem_options;
-    });
+    const pmem = options.media
+      ? options.media.regions.map(({ image, name, domain, size }) => ({ image, name, domain, size }))
+      : (options.pmem ?? DEFAULT_PMEM).map(({ size, ...rest }) =>
+          size === undefined ? rest : { ...rest, size: size_bytes(size) },
+        );
     const booted = await boot_kernel(m, { ...options, pmem });
     m.kernel = booted.kernel;
     m.pmem = booted.pmem;

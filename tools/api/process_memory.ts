@@ -1,5 +1,5 @@
 /** tools/api/process_memory.ts - mappings and memory access of a process. */
-import { EBADF, EINVAL } from "../../kernel/include/errno.ts";
+import { EBADF } from "../../kernel/include/errno.ts";
 import type { file, Sometime } from "../../kernel/include/fs.ts";
 import { fput } from "../../kernel/vfs/file.ts";
 import { fget } from "../../fs/file.ts";
@@ -29,7 +29,6 @@ export class ProcessMemory extends ProcessFile {
     offset = 0,
   ): Sometime<number> {
     return this.syscall("mmap", async (t) => {
-      if (offset < 0) throw EINVAL;
       let f: file | null = null;
       if (!(flags & MAP_ANONYMOUS)) {
         if (fd < 0) throw EBADF;
