@@ -109,7 +109,10 @@ async function ext4_read_folio(_file: file | null, page: page): Promise<void> {
   }
 }
 
-/** Pages [index, index + nr) are in the cache and locked. Their errors show when somebody wants them. */
+/**
+ * Pages [index, index + nr) are in the cache and locked. Their errors show when somebody wants
+ * them.
+ */
 async function ext4_readahead(mapping: address_space, index: number, nr: number): Promise<void> {
   for (let i = index; i < index + nr; i++) {
     const page = xa_load(mapping.i_pages, i) as page;

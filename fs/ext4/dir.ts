@@ -1,10 +1,10 @@
 /**
  * fs/ext4/dir.ts - listing directories. Linux: fs/ext4/dir.c.
  *
- * A directory that has an index, or may get one, is listed in hash order, so that names neither vanish
- * nor come twice while the tree changes; the position is made of the hash. Others are listed as they
- * stand, the position being a byte offset. Differs: a position keeps 31 bits of the hash and 21 of the
- * minor hash, to be an exact number (Linux: 31 and 32).
+ * A directory that has an index, or may get one, is listed in hash order, so that names neither
+ * vanish nor come twice while the tree changes; the position is made of the hash. Others are listed
+ * as they stand, the position being a byte offset. Differs: a position keeps 31 bits of the hash
+ * and 21 of the minor hash, to be an exact number (Linux: 31 and 32).
  *
  * Locks: i_rwsem of the directory (shared), the file's position.
  */

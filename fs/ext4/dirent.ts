@@ -1,6 +1,7 @@
 /**
- * fs/ext4/dirent.ts - one directory entry and one directory block. Linux: fs/ext4/dir.c, namei.c, ext4.h.
- * An entry: inode u32, rec_len u16, name_len u8, file_type u8, name. Offsets are bytes in `b`.
+ * fs/ext4/dirent.ts - one directory entry and one directory block. Linux: fs/ext4/dir.c, namei.c,
+ * ext4.h. An entry: inode u32, rec_len u16, name_len u8, file_type u8, name. Offsets are bytes in
+ * `b`.
  */
 import { EFSBADCRC, EFSCORRUPTED, is_errno } from "../../kernel/include/errno.ts";
 import {
@@ -128,7 +129,8 @@ export function ext4_check_dir_entry(
     dir,
     fn,
     bh.b_blocknr,
-    `bad entry in directory: ${fault} - offset=${at}, inode=${inode}, rec_len=${rlen}, size=${size}`,
+    `bad entry in directory: ${fault} - offset=${at}, inode=${inode}, rec_len=${rlen}, ` +
+      `size=${size}`,
   );
   return false;
 }
@@ -144,8 +146,8 @@ export const is_dx_internal_node = (dir: inode, block: number, b: Uint8Array): b
   is_dx(dir) && (block === 0 || de_rec_len(dir.i_sb, b, 0) === b.length);
 
 /**
- * A directory block, read and its checksum verified; null for a hole where one may be. Throws EUCLEAN,
- * EBADMSG, EIO.
+ * A directory block, read and its checksum verified; null for a hole where one may be. Throws
+ * EUCLEAN, EBADMSG, EIO.
  */
 export async function ext4_read_dirblock(
   dir: inode,
@@ -155,7 +157,8 @@ export async function ext4_read_dirblock(
 ): Promise<buffer_head | null> {
   const sb = dir.i_sb;
   if (block >= Math.floor(dir.i_size / sb.s_blocksize)) {
-    const text = `Attempting to read directory block (${block}) that is past i_size (${dir.i_size})`;
+    const text =
+      `Attempting to read directory block (${block}) ` + `that is past i_size (${dir.i_size})`;
     ext4_error_inode(dir, fn, block, text);
     throw EFSCORRUPTED;
   }
@@ -164,8 +167,8 @@ export async function ext4_read_dirblock(
     bh = await ext4_bread(dir, block);
   } catch (e) {
     if (is_errno(e)) {
-      const text = `inode #${dir.i_ino}: lblock ${block}: error -${e.errno} reading directory block`;
-      ext4_warning(sb, fn, text);
+      const where = `inode #${dir.i_ino}: lblock ${block}`;
+      ext4_warning(sb, fn, `${where}: error -${e.errno} reading directory block`);
     }
     throw e;
   }
@@ -221,8 +224,8 @@ function same_name(b: Uint8Array, off: number, name: Uint8Array): boolean {
 }
 
 /**
- * Finds a name among the entries in [start, start + size) of `b`: the byte offset of its entry, or -1.
- * Throws EUCLEAN when the entries cannot be followed.
+ * Finds a name among the entries in [start, start + size) of `b`: the byte offset of its entry, or
+ * -1. Throws EUCLEAN when the entries cannot be followed.
  */
 export function ext4_search_dir(
   dir: inode,

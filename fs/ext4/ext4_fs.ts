@@ -1,14 +1,14 @@
 /**
- * fs/ext4/ext4_fs.ts - ext4 in memory: ext4_sb_info, ext4_inode_info, the block map request, and the
- * small accessors that every other file uses. Linux: fs/ext4/ext4.h.
+ * fs/ext4/ext4_fs.ts - ext4 in memory: ext4_sb_info, ext4_inode_info, the block map request, and
+ * the small accessors that every other file uses. Linux: fs/ext4/ext4.h.
  *
  * What is on the media is in ext4.ts. `sbi.s_es` and the group descriptors are cursors on buffer
  * heads that stay referenced while the filesystem is mounted: a store through them changes the
  * buffer, which must then be marked dirty (ext4_handle_dirty_super, ext4_handle_dirty_metadata).
  *
- * Reading order of the read side: super.ts -> inode.ts -> extents.ts / indirect.ts -> file.ts, dir.ts.
- * Lock order (outer first): i_rwsem, invalidate_lock, handle start, page lock, xattr_sem, i_data_sem,
- * i_es_lock; group lock is innermost.
+ * Reading order of the read side: super.ts -> inode.ts -> extents.ts / indirect.ts -> file.ts,
+ * dir.ts. Lock order (outer first): i_rwsem, invalidate_lock, handle start, page lock, xattr_sem,
+ * i_data_sem, i_es_lock; group lock is innermost.
  */
 
 import {
@@ -168,8 +168,8 @@ export interface ext4_sb_info {
   /** jbd2's journal; null: no journal, or a clean one that is left alone (no crash safety). */
   s_journal: unknown;
   /**
-   * Number of the running "transaction" and of the last one whose metadata is on the media. Without a
-   * journal these only count what fsync and MAP_SYNC have to wait for (ext4_jbd2.ts).
+   * Number of the running "transaction" and of the last one whose metadata is on the media. Without
+   * a journal these only count what fsync and MAP_SYNC have to wait for (ext4_jbd2.ts).
    */
   s_tid: number;
   s_commit_tid: number;
@@ -404,8 +404,9 @@ export function ext4_sb_bread(sb: super_block, block: number): Sometime<buffer_h
 }
 
 /**
- * b_state of a metadata buffer whose contents were checked as what they were used for, since they were
- * read. A block that is used for two purposes (damaged media) is checked for each. Linux: BH_Verified.
+ * b_state of a metadata buffer whose contents were checked as what they were used for, since they
+ * were read. A block that is used for two purposes (damaged media) is checked for each. Linux:
+ * BH_Verified.
  */
 export const BH_ext_verified = 1 << 24;
 export const BH_ind_verified = 1 << 26;
@@ -416,7 +417,10 @@ export const BH_dx_verified = 1 << 28;
 
 const comm = (sb: super_block): string => sb.kernel.current.comm;
 
-/** A line of the kernel log: `EXT4-fs (pmem0): text`. Level as in printk: 3 error, 4 warning, 6 info. */
+/**
+ * A line of the kernel log: `EXT4-fs (pmem0): text`. Level as in printk: 3 error, 4 warning, 6
+ * info.
+ */
 export function ext4_msg(sb: super_block | null, level: number, text: string): void {
   sb?.kernel.printk(level, `EXT4-fs (${sb.s_id}): ${text}`);
 }

@@ -1,12 +1,15 @@
 /**
- * fs/ext4/extents.ts - reading the extent tree of a file. Linux: fs/ext4/extents.c (ext4_find_extent and
- * what ext4_ext_map_blocks does without CREATE). Changing the tree: extents_write.ts.
+ * fs/ext4/extents.ts - reading the extent tree of a file. Linux: fs/ext4/extents.c
+ * (ext4_find_extent and what ext4_ext_map_blocks does without CREATE). Changing the tree:
+ * extents_write.ts.
  *
- * A node is a header and entries of 12 bytes: extents in a leaf, index entries above. The root is in
- * i_block (60 bytes, four entries); other nodes fill a block, with a checksum behind the last possible
- * entry. A path is one element per level, root first; entries are named by their number in the node.
+ * A node is a header and entries of 12 bytes: extents in a leaf, index entries above. The root is
+ * in i_block (60 bytes, four entries); other nodes fill a block, with a checksum behind the last
+ * possible entry. A path is one element per level, root first; entries are named by their number in
+ * the node.
  *
- * Locks: i_data_sem (read). Every node is checked when it is read; nothing of it is believed before.
+ * Locks: i_data_sem (read). Every node is checked when it is read; nothing of it is believed
+ * before.
  */
 import { EFSBADCRC, EFSCORRUPTED } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -147,8 +150,8 @@ function header_fault(v: DataView, depth: number, max: number): string | null {
 }
 
 /**
- * Throws EUCLEAN or EBADMSG when the node cannot be right. `lblk` is what the parent says of its first
- * block; `bytes` the whole block, null for the root.
+ * Throws EUCLEAN or EBADMSG when the node cannot be right. `lblk` is what the parent says of its
+ * first block; `bytes` the whole block, null for the root.
  */
 function ext4_ext_check(
   inode: inode,
@@ -231,8 +234,8 @@ async function read_extent_tree_block(
 // --- lookups ------------------------------------------------------------------------------------
 
 /**
- * The way to the leaf that would hold `block`, one element per level. The caller drops the references.
- * Throws EUCLEAN, EBADMSG, EIO.
+ * The way to the leaf that would hold `block`, one element per level. The caller drops the
+ * references. Throws EUCLEAN, EBADMSG, EIO.
  */
 export async function ext4_find_extent(
   inode: inode,
@@ -268,7 +271,9 @@ export async function ext4_find_extent(
   return path;
 }
 
-/** First logical block behind the path's position that is allocated; EXT_MAX_BLOCKS when none is. */
+/**
+ * First logical block behind the path's position that is allocated; EXT_MAX_BLOCKS when none is.
+ */
 export function ext4_ext_next_allocated_block(path: readonly ext4_ext_path[]): number {
   for (let i = path.length - 1; i >= 0; i--) {
     const p = path[i]!;
@@ -279,8 +284,8 @@ export function ext4_ext_next_allocated_block(path: readonly ext4_ext_path[]): n
 }
 
 /**
- * The hole around `lblk` as the tree says: [start, start + len). Remembered in the cache as far as no
- * delayed run stands in it; the length that is left from `lblk` is returned (at least 1).
+ * The hole around `lblk` as the tree says: [start, start + len). Remembered in the cache as far as
+ * no delayed run stands in it; the length that is left from `lblk` is returned (at least 1).
  */
 function ext4_ext_determine_hole(
   inode: inode,
@@ -308,8 +313,8 @@ function ext4_ext_determine_hole(
 }
 
 /**
- * Looks `map` up in the tree: blocks mapped (or unwritten: then EXT4_MAP_UNWRITTEN), or 0 and in m_len
- * the length of the hole. i_data_sem held.
+ * Looks `map` up in the tree: blocks mapped (or unwritten: then EXT4_MAP_UNWRITTEN), or 0 and in
+ * m_len the length of the hole. i_data_sem held.
  */
 export async function ext4_ext_map_lookup(
   inode: inode,
@@ -326,7 +331,8 @@ export async function ext4_ext_map_lookup(
         inode,
         "ext4_ext_map_blocks",
         0,
-        `bad extent address lblock: ${map.m_lblk}, depth: ${path.length - 1} pblock ${leaf.p_block}`,
+        `bad extent address lblock: ${map.m_lblk}, depth: ${path.length - 1} ` +
+          `pblock ${leaf.p_block}`,
       );
       throw EFSCORRUPTED;
     }
@@ -348,7 +354,10 @@ export async function ext4_ext_map_lookup(
   }
 }
 
-/** Brings the whole tree into the extent status cache (FIEMAP_FLAG_CACHE, EXT4_IOC_PRECACHE_EXTENTS). */
+/**
+ * Brings the whole tree into the extent status cache (FIEMAP_FLAG_CACHE,
+ * EXT4_IOC_PRECACHE_EXTENTS).
+ */
 export async function ext4_ext_precache(inode: inode): Promise<void> {
   const sem = EXT4_I(inode).i_data_sem;
   const p = sem.down_read();

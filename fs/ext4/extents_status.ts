@@ -1,13 +1,14 @@
 /**
- * fs/ext4/extents_status.ts - the extent status cache: what is known about a file's blocks in memory.
- * Linux: fs/ext4/extents_status.c. Differs: sorted arrays instead of a red-black tree, never shrunk;
- * delayed runs are never dropped by anybody but their owner, as in Linux.
+ * fs/ext4/extents_status.ts - the extent status cache: what is known about a file's blocks in
+ * memory.
+ * Linux: fs/ext4/extents_status.c. Differs: sorted arrays instead of a red-black tree, never
+ * shrunk; delayed runs are never dropped by anybody but their owner, as in Linux.
  *
- * Units: logical blocks. A run has a status: written, unwritten, hole (known to be one), and delayed
- * (promised to writeback, alone or together with unwritten). A block in no run is simply unknown.
- * Lookups allocate nothing and remember the run they hit. Caller holds i_data_sem (read to look up and
- * to insert what was read from the media, write to change); nothing here sleeps, so the arrays need no
- * lock of their own (Linux: i_es_lock).
+ * Units: logical blocks. A run has a status: written, unwritten, hole (known to be one), and
+ * delayed (promised to writeback, alone or together with unwritten). A block in no run is simply
+ * unknown. Lookups allocate nothing and remember the run they hit. Caller holds i_data_sem (read to
+ * look up and to insert what was read from the media, write to change); nothing here sleeps, so the
+ * arrays need no lock of their own (Linux: i_es_lock).
  */
 import type { inode } from "../../kernel/include/fs.ts";
 import { EXT4_I } from "./ext4_fs.ts";
@@ -48,7 +49,9 @@ export const new_es_tree = (): ext4_es_tree => ({
   last: 0,
 });
 
-/** Index of the first run that ends after `lblk` (it may begin later); the count when there is none. */
+/**
+ * Index of the first run that ends after `lblk` (it may begin later); the count when there is none.
+ */
 export function es_search(t: ext4_es_tree, lblk: number): number {
   const n = t.lblk.length;
   const c = t.last;
@@ -95,8 +98,8 @@ export function ext4_es_next(inode: inode, lblk: number): number {
 }
 
 /**
- * The first run in [lblk, end] whose status satisfies `match`, whole (not cut to the range); false and
- * es_len 0 when there is none.
+ * The first run in [lblk, end] whose status satisfies `match`, whole (not cut to the range); false
+ * and es_len 0 when there is none.
  */
 export function ext4_es_find_extent_range(
   inode: inode,
@@ -161,8 +164,8 @@ function put(
 }
 
 /**
- * Forgets [lblk, lblk + len). Returns how many blocks of it were delayed and nothing else, which the
- * caller's reservation has to give back.
+ * Forgets [lblk, lblk + len). Returns how many blocks of it were delayed and nothing else, which
+ * the caller's reservation has to give back.
  */
 function es_remove(t: ext4_es_tree, lblk: number, len: number): number {
   const end = lblk + len;

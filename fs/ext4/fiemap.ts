@@ -1,4 +1,6 @@
-/** fs/ext4/fiemap.ts - FS_IOC_FIEMAP and FIBMAP. Linux: fs/ext4/extents.c (ext4_fiemap), inode.c. */
+/**
+ * fs/ext4/fiemap.ts - FS_IOC_FIEMAP and FIBMAP. Linux: fs/ext4/extents.c (ext4_fiemap), inode.c.
+ */
 import { EFBIG, EINVAL } from "../../kernel/include/errno.ts";
 import {
   FIEMAP_FLAG_CACHE,

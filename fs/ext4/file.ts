@@ -1,11 +1,13 @@
 /**
- * fs/ext4/file.ts - regular files: reading, mapping, seeking. Linux: fs/ext4/file.c. Writing: file_write.ts.
+ * fs/ext4/file.ts - regular files: reading, mapping, seeking. Linux: fs/ext4/file.c. Writing:
+ * file_write.ts.
  *
- * A file is read in one of three ways: DAX (straight from persistent memory), direct IO, or through the
- * page cache. The DAX way makes no promise unless a lock is contended or the block map has to be read.
+ * A file is read in one of three ways: DAX (straight from persistent memory), direct IO, or through
+ * the page cache. The DAX way makes no promise unless a lock is contended or the block map has to
+ * be read.
  *
- * Locks: i_rwsem (shared) for DAX and direct reads; faults: freeze level 2, invalidate_lock (shared),
- * handle, then fs/dax.ts's entry lock.
+ * Locks: i_rwsem (shared) for DAX and direct reads; faults: freeze level 2, invalidate_lock
+ * (shared), handle, then fs/dax.ts's entry lock.
  */
 import {
   EAGAIN,

@@ -69,7 +69,9 @@ export function ext4_dio_alignment(inode: Parameters<typeof EXT4_I>[0]): number 
   return 1;
 }
 
-/** Regular files: inline data counts as blocks, and so does what delayed allocation has promised. */
+/**
+ * Regular files: inline data counts as blocks, and so does what delayed allocation has promised.
+ */
 export function ext4_file_getattr(path: path, stat: kstat, request_mask: number): void {
   const inode = path.dentry.d_inode!;
   ext4_getattr(path, stat, request_mask);

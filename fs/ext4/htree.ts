@@ -2,10 +2,10 @@
  * fs/ext4/htree.ts - directories with a hash tree: following the index. Linux: fs/ext4/namei.c
  * (dx_probe, ext4_htree_next_block, ext4_htree_fill_tree). Changing the tree: the write side.
  *
- * The root (block 0) holds "." and "..", then dx_root_info, then entries (hash, block); up to two (three
- * with large_dir) levels below are index nodes, then ordinary directory blocks. The first entry of
- * a node has no hash: its place holds limit and count. A hash with bit 0 set continues the previous
- * block. Locks: i_rwsem of the directory.
+ * The root (block 0) holds "." and "..", then dx_root_info, then entries (hash, block); up to two
+ * (three with large_dir) levels below are index nodes, then ordinary directory blocks. The first
+ * entry of a node has no hash: its place holds limit and count. A hash with bit 0 set continues the
+ * previous block. Locks: i_rwsem of the directory.
  */
 import { EFSCORRUPTED, type Errno, is_errno } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -152,8 +152,8 @@ export interface dx_probed {
 }
 
 /**
- * The way to the leaf that a name (or, for readdir, a hash) belongs in. The caller releases the frames.
- * Throws ERR_BAD_DX_DIR when the index is of no use.
+ * The way to the leaf that a name (or, for readdir, a hash) belongs in. The caller releases the
+ * frames. Throws ERR_BAD_DX_DIR when the index is of no use.
  */
 export async function dx_probe(
   dir: inode,
@@ -200,8 +200,8 @@ export async function dx_probe(
 export const HASH_NB_ALWAYS = 1;
 
 /**
- * Moves the frames to the next leaf: true when there is one that may hold `hash`. `start_hash` gets the
- * hash that it begins with.
+ * Moves the frames to the next leaf: true when there is one that may hold `hash`. `start_hash` gets
+ * the hash that it begins with.
  */
 export async function ext4_htree_next_block(
   dir: inode,
@@ -250,7 +250,9 @@ export interface fname {
   name: Uint8Array;
 }
 
-/** Adds the entries of one block that come at or after (start_hash, start_minor). Returns how many. */
+/**
+ * Adds the entries of one block that come at or after (start_hash, start_minor). Returns how many.
+ */
 export async function htree_dirblock_to_tree(
   dir: inode,
   block: number,
@@ -296,8 +298,8 @@ export function store_entry(
 const by_hash = (a: fname, b: fname): number => a.hash - b.hash || a.minor_hash - b.minor_hash;
 
 /**
- * The next names in hash order from (start_hash, start_minor), and the hash to go on from (0xffffffff:
- * this was the end).
+ * The next names in hash order from (start_hash, start_minor), and the hash to go on from
+ * (0xffffffff: this was the end).
  */
 export async function ext4_htree_fill_tree(
   dir: inode,

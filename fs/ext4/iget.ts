@@ -1,9 +1,9 @@
 /**
  * fs/ext4/iget.ts - reading an inode in from its inode table. Linux: fs/ext4/inode.c (__ext4_iget).
  *
- * Every field is checked before the inode is shown to anyone: EUCLEAN or EBADMSG with a log line when
- * it cannot be right, ESTALE when it is not in use. While it is read the inode has I_NEW set, so
- * nobody else looks at it.
+ * Every field is checked before the inode is shown to anyone: EUCLEAN or EBADMSG with a log line
+ * when it cannot be right, ESTALE when it is not in use. While it is read the inode has I_NEW set,
+ * so nobody else looks at it.
  */
 import {
   EFSBADCRC,
@@ -352,8 +352,8 @@ function is_reserved(sb: super_block, ino: number): boolean {
 }
 
 /**
- * The inode of that number, read in if need be, with a reference. Throws ESTALE when it is not in use,
- * EUCLEAN, EBADMSG or EIO when the media is bad.
+ * The inode of that number, read in if need be, with a reference. Throws ESTALE when it is not in
+ * use, EUCLEAN, EBADMSG or EIO when the media is bad.
  */
 export async function ext4_iget(sb: super_block, ino: number, flags: number): Promise<inode> {
   const special = (flags & EXT4_IGET_SPECIAL) !== 0;

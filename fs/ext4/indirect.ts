@@ -31,8 +31,9 @@ const le32 = (b: Uint8Array, i: number): number => {
 };
 
 /**
- * The places to follow for a logical block: index in i_block, then in each indirect block. Empty when
- * the block is beyond the largest file. `boundary` is how many blocks follow in the last place's block.
+ * The places to follow for a logical block: index in i_block, then in each indirect block. Empty
+ * when the block is beyond the largest file. `boundary` is how many blocks follow in the last
+ * place's block.
  */
 export function ext4_block_to_path(
   inode: inode,

@@ -1,9 +1,10 @@
 /**
- * fs/ext4/inline.ts - data in the inode itself, reading. Linux: fs/ext4/inline.c. Writing: inline_write.ts.
+ * fs/ext4/inline.ts - data in the inode itself, reading. Linux: fs/ext4/inline.c. Writing:
+ * inline_write.ts.
  *
- * The first 60 bytes are in i_block, the rest is the value of the attribute system.data in the inode.
- * A directory keeps the inode number of ".." in the first four bytes, then entries; each of the two
- * parts is a block of its own to the entries. Locks: xattr_sem (read).
+ * The first 60 bytes are in i_block, the rest is the value of the attribute system.data in the
+ * inode. A directory keeps the inode number of ".." in the first four bytes, then entries; each of
+ * the two parts is a block of its own to the entries. Locks: xattr_sem (read).
  */
 import { EFSCORRUPTED } from "../../kernel/include/errno.ts";
 import { DT_DIR, type dir_context, type inode } from "../../kernel/include/fs.ts";
@@ -80,7 +81,10 @@ export function ext4_read_inline_data(inode: inode, len: number, iloc: ext4_iloc
   return out;
 }
 
-/** Runs `fn` with the inode's place under xattr_sem; undefined when the data is not inline (any more). */
+/**
+ * Runs `fn` with the inode's place under xattr_sem; undefined when the data is not inline (any
+ * more).
+ */
 export async function with_inline<T>(
   inode: inode,
   fn: (iloc: ext4_iloc) => T | Promise<T>,
@@ -166,7 +170,9 @@ function search_inline(dir: inode, iloc: ext4_iloc, name: Uint8Array): number {
 export const ext4_inline_parent = (dir: inode): Promise<number | undefined> =>
   with_inline(dir, (iloc) => de_inode(ext4_read_inline_data(dir, 4, iloc), 0));
 
-/** The whole of an inline directory as one piece of memory, and the buffer's number for messages. */
+/**
+ * The whole of an inline directory as one piece of memory, and the buffer's number for messages.
+ */
 async function inline_dir(dir: inode): Promise<{ buf: Uint8Array; bh: buffer_head } | undefined> {
   return with_inline(dir, (iloc) => ({
     buf: ext4_read_inline_data(dir, ext4_get_inline_size(dir), iloc),

@@ -3,9 +3,9 @@
  * Linux: fs/ext4/inode.c. Reading an inode in: iget.ts. The map as iomap sees it: iomap.ts.
  *
  * ext4_map_blocks() is asked on every read, write and fault: what the extent status cache knows is
- * answered without a promise and without allocating. Otherwise the tree is read under i_data_sem (read)
- * and the answer remembered; a block that has to be made is the write side's work, which takes
- * i_data_sem for writing itself.
+ * answered without a promise and without allocating. Otherwise the tree is read under i_data_sem
+ * (read) and the answer remembered; a block that has to be made is the write side's work, which
+ * takes i_data_sem for writing itself.
  */
 import { EFSCORRUPTED, EIO, is_errno } from "../../kernel/include/errno.ts";
 import type { inode, Sometime, super_block } from "../../kernel/include/fs.ts";
@@ -156,7 +156,9 @@ export function ext4_should_enable_dax(inode: inode): boolean {
   return test_opt(sb, EXT4_MOUNT_DAX_ALWAYS) || ext4_test_inode_flag(inode, EXT4_DAX_FL);
 }
 
-/** Takes i_flags over into inode.i_flags. S_DAX is decided once, when the inode is made (`init`). */
+/**
+ * Takes i_flags over into inode.i_flags. S_DAX is decided once, when the inode is made (`init`).
+ */
 export function ext4_set_inode_flags(inode: inode, init: boolean): void {
   const fl = EXT4_I(inode).i_flags;
   let s = inode.i_flags & S_DAX;
@@ -339,9 +341,9 @@ function found(
 }
 
 /**
- * Where logical blocks are: `map.m_lblk` and `map.m_len` say what is asked; m_pblk, m_len (cut to the
- * run) and m_flags the answer. Returns the blocks mapped or unwritten, 0 for a hole of m_len blocks.
- * With EXT4_GET_BLOCKS_CREATE holes are filled (a handle is needed).
+ * Where logical blocks are: `map.m_lblk` and `map.m_len` say what is asked; m_pblk, m_len (cut to
+ * the run) and m_flags the answer. Returns the blocks mapped or unwritten, 0 for a hole of m_len
+ * blocks. With EXT4_GET_BLOCKS_CREATE holes are filled (a handle is needed).
  */
 export function ext4_map_blocks(
   handle: unknown,

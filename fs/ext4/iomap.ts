@@ -2,8 +2,8 @@
  * fs/ext4/iomap.ts - the block map as iomap and DAX ask for it. Linux: fs/ext4/inode.c
  * (ext4_iomap_begin, ext4_iomap_begin_report), fs/ext4/extents.c (ext4_iomap_xattr_begin).
  *
- * A block run that the extent status cache holds is answered at once: nothing is allocated, no promise
- * is made. That is the path of every DAX read and of every overwrite.
+ * A block run that the extent status cache holds is answered at once: nothing is allocated, no
+ * promise is made. That is the path of every DAX read and of every overwrite.
  */
 import { EINVAL, ENOENT, ENOTBLK, ERANGE } from "../../kernel/include/errno.ts";
 import type { inode, Sometime } from "../../kernel/include/fs.ts";
@@ -168,7 +168,9 @@ export const ext4_iomap_overwrite_ops: iomap_ops = Object.freeze({
   iomap_end: ext4_iomap_end,
 });
 
-/** Is there a delayed run at the hole that `map` found? Cuts m_len to the run or to what is before. */
+/**
+ * Is there a delayed run at the hole that `map` found? Cuts m_len to the run or to what is before.
+ */
 function is_delalloc(inode: inode, map: ext4_map_blocks_t): boolean {
   const es = new_extent_status();
   const end = map.m_lblk + map.m_len - 1;

@@ -148,7 +148,10 @@ const ext4_valid_inum = (dir: inode, ino: number): boolean => {
   return ino === EXT4_ROOT_INO || (ino >= sbi.s_first_ino && ino <= sbi.s_es.s_inodes_count);
 };
 
-/** inode_operations.lookup. Throws EUCLEAN, EBADMSG, EIO, ENAMETOOLONG; ELOOP for a directory below itself. */
+/**
+ * inode_operations.lookup. Throws EUCLEAN, EBADMSG, EIO, ENAMETOOLONG; ELOOP for a directory below
+ * itself.
+ */
 export async function ext4_lookup(dir: inode, dentry: dentry): Promise<dentry | undefined> {
   const name = name_to_bytes(dentry.d_name);
   if (name.length > EXT4_NAME_LEN) throw ENAMETOOLONG;

@@ -1,8 +1,8 @@
 /**
  * fs/ext4/options.ts - mount options: parsing, consistency, applying, and showing them again.
  * Linux: fs/ext4/super.c (ext4_parse_param, ext4_check_opt_consistency, ext4_apply_options,
- * _ext4_show_options). Differs: one table drives both directions; quota file options and the options
- * of the journal thread are accepted and remembered, but have nothing to act on yet.
+ * _ext4_show_options). Differs: one table drives both directions; quota file options and the
+ * options of the journal thread are accepted and remembered, but have nothing to act on yet.
  */
 import { EINVAL } from "../../kernel/include/errno.ts";
 import { SB_RDONLY, type super_block } from "../../kernel/include/fs.ts";

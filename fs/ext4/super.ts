@@ -1,11 +1,11 @@
 /**
  * fs/ext4/super.ts - mounting: ext4_fill_super(), the super_operations and the file_system_types.
- * Linux: fs/ext4/super.c. Differs: no external journal, no multi-mount protection, no lazy inode table
- * initialisation; the journal is only looked at (see check_journal).
+ * Linux: fs/ext4/super.c. Differs: no external journal, no multi-mount protection, no lazy inode
+ * table initialisation; the journal is only looked at (see check_journal).
  *
- * Journal policy until jbd2 is there: a clean journal is left as it is, empty, and the filesystem is
- * written as one without a journal, which the log says; one that needs recovery is refused, read-only
- * too, unless noload says to look at the blocks as they are.
+ * Journal policy until jbd2 is there: a clean journal is left as it is, empty, and the filesystem
+ * is written as one without a journal, which the log says; one that needs recovery is refused,
+ * read-only too, unless noload says to look at the blocks as they are.
  *
  * Reading order: ext4_fill_super() from top to bottom; the checks are in super_check.ts.
  * Locks: s_umount is held for writing by the VFS during mount, remount and umount.
@@ -22,17 +22,12 @@ import {
   type super_operations,
 } from "../../kernel/include/fs.ts";
 import type { dentry } from "../../kernel/include/fs.ts";
-import { S_ISDIR, S_ISREG } from "../../kernel/include/stat.ts";
+import { S_ISDIR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { lock_class } from "../../kernel/locking/lock.ts";
-import { mutex } from "../../kernel/locking/mutex.ts";
-import { percpu_rwsem } from "../../kernel/locking/rwsem.ts";
 import { iput } from "../../kernel/vfs/inode.ts";
 import { fs_dax_get_by_bdev, fs_put_dax } from "../../drivers/dax/super.ts";
-import { brelse, type buffer_head } from "../buffer.ts";
+import { brelse } from "../buffer.ts";
 import { d_make_root, dput } from "../dcache.ts";
-import { JBD2_MAGIC_NUMBER, JBD2_SUPERBLOCK_V1, JBD2_SUPERBLOCK_V2 } from "../jbd2/jbd2.ts";
-import { journal_superblock } from "../jbd2/jbd2.ts";
 import { kill_block_super, mount_bdev, register_filesystem } from "../super.ts";
 import { ext4_setup_system_zone } from "./block_validity.ts";
 import { ext4_has_metadata_csum } from "./csum.ts";
@@ -44,12 +39,9 @@ import {
   EXT4_IGET_SPECIAL,
   EXT4_MF_FS_ABORTED,
   EXT4_MOUNT2_EXPLICIT_DELALLOC,
-  EXT4_MOUNT2_EXPLICIT_JOURNAL_CHECKSUM,
   EXT4_MOUNT2_JOURNAL_FAST_COMMIT,
   EXT4_MOUNT_BARRIER,
   EXT4_MOUNT_BLOCK_VALIDITY,
-  EXT4_MOUNT_DATA_ERR_ABORT,
-  EXT4_MOUNT_DATA_FLAGS,
   EXT4_MOUNT_DAX_ALWAYS,
   EXT4_MOUNT_DEBUG,
   EXT4_MOUNT_DELALLOC,
@@ -60,7 +52,6 @@ import {
   EXT4_MOUNT_ERRORS_RO,
   EXT4_MOUNT_GRPID,
   EXT4_MOUNT_INIT_INODE_TABLE,
-  EXT4_MOUNT_JOURNAL_ASYNC_COMMIT,
   EXT4_MOUNT_JOURNAL_CHECKSUM,
   EXT4_MOUNT_JOURNAL_DATA,
   EXT4_MOUNT_MINIX_DF,
@@ -72,35 +63,29 @@ import {
   EXT4_MOUNT_WRITEBACK_DATA,
   EXT4_MOUNT_XATTR_USER,
   EXT4_SB,
-  type ext4_sb_info,
   ext4_blocks_count,
   ext4_msg,
   ext4_r_blocks_count,
-  ext4_sb_bread,
   has_compat,
   has_incompat,
   has_ro_compat,
   KERN_ERR,
   KERN_INFO,
   KERN_WARNING,
-  new_map,
   sb_rdonly,
   test_opt,
   test_opt2,
 } from "./ext4_fs.ts";
 import { ext4_count_dirs, ext4_count_free_clusters, ext4_count_free_inodes } from "./groups.ts";
 import { ext4_iget } from "./iget.ts";
-import { ext4_alloc_inode, ext4_map_blocks } from "./inode.ts";
+import { ext4_alloc_inode } from "./inode.ts";
 import {
-  EXT4_DEF_INODE_READAHEAD_BLKS,
-  EXT4_DEF_MAX_BATCH_TIME,
   ext4_apply_options,
   ext4_check_opt_consistency,
   type ext4_fs_context,
   ext4_parse_options,
   ext4_set_optimize_scan,
   ext4_show_options,
-  JBD2_DEFAULT_MAX_COMMIT_AGE,
 } from "./options.ts";
 import { ext4_calculate_overhead } from "./overhead.ts";
 import {
@@ -116,89 +101,10 @@ import {
   ext4_load_super,
   ext4_verify_group_desc,
 } from "./super_check.ts";
+import { new_sb_info } from "./sb_info.ts";
+import { load_journal } from "./super_journal.ts";
 import * as W from "./write_side.ts";
 import { ext4_xattr_handlers } from "./xattr.ts";
-
-const S_ORPHAN_LOCK = lock_class("&sbi->s_orphan_lock");
-const S_WRITEPAGES = lock_class("&sbi->s_writepages_rwsem");
-
-function new_sb_info(sb: super_block): ext4_sb_info {
-  const machine = sb.kernel.machine;
-  // counts are 0 and tables empty until the superblock has been read
-  const zero = {
-    s_desc_size: 0,
-    s_inodes_per_block: 0,
-    s_blocks_per_group: 0,
-    s_clusters_per_group: 0,
-    s_inodes_per_group: 0,
-    s_itb_per_group: 0,
-    s_gdb_count: 0,
-    s_desc_per_block: 0,
-    s_groups_count: 0,
-    s_blockfile_groups: 0,
-    s_overhead: 0,
-    s_cluster_ratio: 1,
-    s_cluster_bits: 0,
-    s_bitmap_maxbytes: 0,
-    s_addr_per_block_bits: 0,
-    s_inode_size: 0,
-    s_first_ino: 0,
-    s_want_extra_isize: 0,
-    s_def_hash_version: 0,
-    s_hash_unsigned: 0,
-    s_csum_seed: 0,
-    s_log_groups_per_flex: 0,
-    s_stripe: 0,
-    s_resuid: 0,
-    s_resgid: 0,
-    s_mount_opt: 0,
-    s_mount_opt2: 0,
-    s_def_mount_opt: 0,
-    s_def_mount_opt2: 0,
-    s_mount_flags: 0,
-    s_ext4_flags: 0,
-    s_mount_state: 0,
-    s_min_batch_time: 0,
-    s_max_dir_size_kb: 0,
-    s_freeclusters_counter: 0,
-    s_freeinodes_counter: 0,
-    s_dirs_counter: 0,
-    s_dirtyclusters_counter: 0,
-    s_resv_clusters: 0,
-    s_dax_part_off: 0,
-    s_add_error_count: 0,
-    s_nr_breads: 0,
-  };
-  return {
-    ...zero,
-    s_sb: sb,
-    kernel: sb.kernel,
-    s_sbh: undefined as unknown as buffer_head, // set by ext4_load_super before any use
-    s_es: M.ext4_super_block.alloc(),
-    s_sb_block: 1,
-    s_hash_seed: [],
-    s_group_desc: [],
-    s_gdp: [],
-    s_blockgroup_lock: [],
-    s_commit_interval: JBD2_DEFAULT_MAX_COMMIT_AGE,
-    s_max_batch_time: EXT4_DEF_MAX_BATCH_TIME,
-    s_inode_readahead_blks: EXT4_DEF_INODE_READAHEAD_BLKS,
-    s_opt_spec: new Map(),
-    s_journal: null,
-    s_tid: 1,
-    s_commit_tid: 0,
-    s_orphan_lock: new mutex(machine, S_ORPHAN_LOCK),
-    s_orphan: [],
-    s_orphan_info: null,
-    s_writepages_rwsem: new percpu_rwsem(machine, S_WRITEPAGES),
-    s_mb: null,
-    s_flex_groups: null,
-    s_system_blks: null,
-    s_ea_block_cache: null,
-    s_ea_inode_cache: null,
-    s_daxdev: null,
-  };
-}
 
 /** Options that the superblock and its features choose before the user's are applied. */
 function set_def_opts(sb: super_block): void {
@@ -320,101 +226,6 @@ export function ext4_max_bitmap_size(bits: number, huge: boolean): number {
     res -= meta;
   }
   return Math.min(res * 2 ** bits, Number.MAX_SAFE_INTEGER);
-}
-
-async function get_journal_inode(sb: super_block): Promise<inode> {
-  let inode: inode;
-  try {
-    inode = await ext4_iget(sb, EXT4_SB(sb).s_es.s_journal_inum, EXT4_IGET_SPECIAL);
-  } catch (e) {
-    if (!is_errno(e)) throw e;
-    return bad(sb, "no journal found");
-  }
-  if (inode.i_nlink === 0 || !S_ISREG(inode.i_mode)) {
-    await iput(inode);
-    bad(sb, inode.i_nlink === 0 ? "journal inode is deleted" : "invalid journal inode");
-  }
-  return inode;
-}
-
-async function read_journal_super(sb: super_block): Promise<void> {
-  const inode = await get_journal_inode(sb);
-  try {
-    const map = new_map(0, 1);
-    if ((await ext4_map_blocks(null, inode, map, 0)) <= 0) bad(sb, "error loading journal");
-    const bh = await ext4_sb_bread(sb, map.m_pblk);
-    const j = journal_superblock.at(bh.b_data);
-    const type = j.h_blocktype;
-    const ok =
-      j.h_magic === JBD2_MAGIC_NUMBER &&
-      (type === JBD2_SUPERBLOCK_V1 || type === JBD2_SUPERBLOCK_V2);
-    brelse(bh);
-    if (!ok) bad(sb, "error loading journal: no valid journal superblock found");
-  } finally {
-    await iput(inode);
-  }
-}
-
-/** See "Journal policy" at the top of the file. */
-async function check_journal(sb: super_block): Promise<void> {
-  const sbi = EXT4_SB(sb);
-  const es = sbi.s_es;
-  if (es.s_journal_inum && es.s_journal_dev) {
-    bad(sb, "filesystem has both journal inode and journal device!");
-  }
-  if (!es.s_journal_inum) bad(sb, "an external journal device is not supported yet");
-  await read_journal_super(sb);
-  if (has_incompat(sb, M.EXT4_FEATURE_INCOMPAT_RECOVER)) {
-    const how = sb_rdonly(sb) ? " (try mounting with noload)" : "";
-    bad(sb, `the journal needs recovery, which is not supported yet, cannot proceed${how}`);
-  }
-  if (data_mode(sb) === 0) {
-    sbi.s_mount_opt |= EXT4_MOUNT_ORDERED_DATA;
-    sbi.s_def_mount_opt |= EXT4_MOUNT_ORDERED_DATA;
-  }
-  if (data_mode(sb) === EXT4_MOUNT_ORDERED_DATA && test_opt(sb, EXT4_MOUNT_JOURNAL_ASYNC_COMMIT)) {
-    bad(sb, "can't mount with journal_async_commit in data=ordered mode");
-  }
-  if (!sb_rdonly(sb)) {
-    ext4_msg(
-      sb,
-      KERN_WARNING,
-      "journal left empty: metadata is written in place, which is not crash-safe",
-    );
-  }
-}
-
-/** Without a journal no option about journals makes sense. */
-function check_no_journal(sb: super_block): void {
-  const sbi = EXT4_SB(sb);
-  const without = "fs mounted w/o journal";
-  if (test_opt(sb, EXT4_MOUNT_JOURNAL_ASYNC_COMMIT)) {
-    bad(sb, `can't mount with journal_async_commit, ${without}`);
-  }
-  if (test_opt2(sb, EXT4_MOUNT2_EXPLICIT_JOURNAL_CHECKSUM)) {
-    bad(sb, `can't mount with journal_checksum, ${without}`);
-  }
-  if (sbi.s_commit_interval !== JBD2_DEFAULT_MAX_COMMIT_AGE) {
-    bad(sb, `can't mount with commit=${sbi.s_commit_interval}, ${without}`);
-  }
-  if (EXT4_MOUNT_DATA_FLAGS & (sbi.s_mount_opt ^ sbi.s_def_mount_opt)) {
-    bad(sb, `can't mount with data=, ${without}`);
-  }
-  if (test_opt(sb, EXT4_MOUNT_DATA_ERR_ABORT)) {
-    bad(sb, `can't mount with data_err=abort, ${without}`);
-  }
-  sbi.s_def_mount_opt &= ~(EXT4_MOUNT_JOURNAL_CHECKSUM | EXT4_MOUNT_DATA_FLAGS);
-  sbi.s_mount_opt &= ~(EXT4_MOUNT_JOURNAL_CHECKSUM | EXT4_MOUNT_DATA_FLAGS);
-  sbi.s_mount_opt2 &= ~EXT4_MOUNT2_JOURNAL_FAST_COMMIT;
-}
-
-async function load_journal(sb: super_block): Promise<void> {
-  const noload = test_opt(sb, EXT4_MOUNT_NOLOAD);
-  if (!noload && has_compat(sb, M.EXT4_FEATURE_COMPAT_HAS_JOURNAL)) return check_journal(sb);
-  if (noload && !sb_rdonly(sb) && has_incompat(sb, M.EXT4_FEATURE_INCOMPAT_RECOVER)) {
-    bad(sb, "required journal recovery suppressed and not mounted read-only");
-  }
-  check_no_journal(sb);
 }
 
 async function mount_root(sb: super_block): Promise<void> {

@@ -1,8 +1,9 @@
 /**
  * fs/ext4/super_check.ts - reading the superblock and refusing what cannot be right.
- * Linux: fs/ext4/super.c (ext4_load_super ... ext4_check_descriptors). Every check answers with a log
- * line and an Errno: EINVAL for a geometry or feature that cannot be, EBADMSG for a checksum, EUCLEAN
- * for descriptors. Reading order: ext4_fill_super() in super.ts calls these from top to bottom.
+ * Linux: fs/ext4/super.c (ext4_load_super ... ext4_check_descriptors). Every check answers with a
+ * log line and an Errno: EINVAL for a geometry or feature that cannot be, EBADMSG for a checksum,
+ * EUCLEAN for descriptors. Reading order: ext4_fill_super() in super.ts calls these from top to
+ * bottom.
  */
 import { EFBIG, EFSBADCRC, EFSCORRUPTED, EINVAL, is_errno } from "../../kernel/include/errno.ts";
 import { SB_RDONLY, type super_block } from "../../kernel/include/fs.ts";

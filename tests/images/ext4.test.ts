@@ -1,6 +1,6 @@
 /**
- * Every clean ext4 image that a real kernel filled, mounted through the whole stack: what is seen must be
- * what that kernel saw, every field of it.
+ * Every clean ext4 image that a real kernel filled, mounted through the whole stack: what is seen
+ * must be what that kernel saw, every field of it.
  */
 import { isDeepStrictEqual } from "node:util";
 import { image_tree, type tree_entry } from "../../tools/cmd/image_tree.ts";

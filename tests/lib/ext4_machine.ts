@@ -1,4 +1,6 @@
-/** tests/lib/ext4_machine.ts - a Machine with one pmem device that holds an image, and nothing else. */
+/**
+ * tests/lib/ext4_machine.ts - a Machine with one pmem device that holds an image, and nothing else.
+ */
 import { createHash } from "node:crypto";
 import { blkdev_get_by_path } from "../../drivers/block/bdev.ts";
 import { init_buffer } from "../../fs/buffer.ts";
@@ -93,7 +95,10 @@ export interface mounted {
   root: path;
 }
 
-/** Boots a whole Machine with the image as raw pmem0, mounts it on /mnt, runs `fn` in a task, unmounts. */
+/**
+ * Boots a whole Machine with the image as raw pmem0, mounts it on /mnt, runs `fn` in a task,
+ * unmounts.
+ */
 export async function with_image<T>(
   image: Uint8Array,
   options: string,

@@ -1,6 +1,7 @@
 /**
- * tools/cli/image.ts - `daxlab image tree IMG[.gz]`: everything in a filesystem image, as JSON in the form of
- * the recorded manifests. The image is mounted read-only as /dev/pmem0; nothing of it is changed.
+ * tools/cli/image.ts - `daxlab image tree IMG[.gz]`: everything in a filesystem image, as JSON in
+ * the form of the recorded manifests. The image is mounted read-only as /dev/pmem0; nothing of it
+ * is changed.
  */
 import { createHash } from "node:crypto";
 import type { Command } from "commander";

@@ -1,4 +1,7 @@
-/** What mounting an ext4 image answers: options, DAX rules, features, damaged superblocks, the journal. */
+/**
+ * What mounting an ext4 image answers: options, DAX rules, features, damaged superblocks, the
+ * journal.
+ */
 import { attach_pmem } from "../../../drivers/nvdimm/pmem.ts";
 import { ext4_superblock_csum_set } from "../../../fs/ext4/csum.ts";
 import {

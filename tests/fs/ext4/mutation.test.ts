@@ -1,10 +1,10 @@
 /**
- * Damaged media: seeded mutations of ext4 images, mounted and walked. Only errors that Linux can give there
- * may come out, never a TypeError or an assertion, and within a budget of blocks read.
+ * Damaged media: seeded mutations of ext4 images, mounted and walked. Only errors that Linux can
+ * give there may come out, never a TypeError or an assertion, and within a budget of blocks read.
  *
- * A mutation changes a few bytes of one block that a clean walk reads: superblock, descriptors, inode
- * tables, directories, extent and indirect blocks, attribute blocks. Half of those that a checksum
- * guards get a right checksum afterwards, so that what is behind it is reached.
+ * A mutation changes a few bytes of one block that a clean walk reads: superblock, descriptors,
+ * inode tables, directories, extent and indirect blocks, attribute blocks. Half of those that a
+ * checksum guards get a right checksum afterwards, so that what is behind it is reached.
  */
 import { attach_pmem } from "../../../drivers/nvdimm/pmem.ts";
 import { dput } from "../../../fs/dcache.ts";
@@ -17,11 +17,7 @@ import {
   ext4_xattr_block_csum_set,
 } from "../../../fs/ext4/csum.ts";
 import { ext4_inode } from "../../../fs/ext4/ext4.ts";
-import {
-  EXT4_SB,
-  ext4_get_group_desc,
-  ext4_inode_table,
-} from "../../../fs/ext4/ext4_fs.ts";
+import { EXT4_SB, ext4_get_group_desc, ext4_inode_table } from "../../../fs/ext4/ext4_fs.ts";
 import { vfs_open } from "../../../fs/file_open.ts";
 import { __lookup } from "../../../fs/namei/walk.ts";
 import { mntput } from "../../../fs/mount.ts";
@@ -74,7 +70,8 @@ const MEDIA = ["EUCLEAN", "EBADMSG", "EIO", "EINVAL", "ESTALE", "EFBIG", "EOVERF
 /** What a changed name, size or type explains. */
 const EXPLAINED = ["ENOENT", "ENODATA", "ELOOP", "ENAMETOOLONG", "ENOTDIR", "EOPNOTSUPP"];
 
-// --- what there is to damage ----------------------------------------------------------------------
+// --- what there is to damage
+// ----------------------------------------------------------------------
 
 interface target {
   name: string;
@@ -134,7 +131,8 @@ function make_fix(sb: super_block): (b: Uint8Array, at: number) => void {
   };
 }
 
-// --- the walk -------------------------------------------------------------------------------------
+// --- the walk
+// -------------------------------------------------------------------------------------
 
 class OverBudget extends Error {}
 
@@ -145,9 +143,15 @@ interface walker {
   seen: Set<number>;
 }
 
-async function attempt<T>(w: walker, what: string, fn: () => Promise<T> | T): Promise<T | undefined> {
+async function attempt<T>(
+  w: walker,
+  what: string,
+  fn: () => Promise<T> | T,
+): Promise<T | undefined> {
   if (EXT4_SB(w.sb).s_nr_breads > w.budget) {
-    throw new OverBudget(`${EXT4_SB(w.sb).s_nr_breads} blocks read, ${w.budget} allowed, at ${what}`);
+    throw new OverBudget(
+      `${EXT4_SB(w.sb).s_nr_breads} blocks read, ${w.budget} allowed, at ${what}`,
+    );
   }
   try {
     return await fn();
@@ -262,7 +266,8 @@ async function mount_and_walk(image: media_image, budget: number): Promise<outco
   return out;
 }
 
-// --- mutations ------------------------------------------------------------------------------------
+// --- mutations
+// ------------------------------------------------------------------------------------
 
 /** splitmix32: a generator of the test's own, so that a seed means the same for ever. */
 function random(seed: number): (n: number) => number {
@@ -323,8 +328,12 @@ t.before(async () => {
     const bytes = new Uint8Array(read_image("ext4", name)); // a Buffer's slice() is no copy
     const image = image_of_bytes(bytes.slice());
     const clean = await mount_and_walk(image, Number.POSITIVE_INFINITY);
-    const size = 2 ** 10 << new DataView(bytes.buffer, bytes.byteOffset).getUint32(1048, true);
-    assert.equal([...clean.errors.keys()].filter((e) => e !== "ENOENT"), [], name);
+    const size = (2 ** 10) << new DataView(bytes.buffer, bytes.byteOffset).getUint32(1048, true);
+    assert.equal(
+      [...clean.errors.keys()].filter((e) => e !== "ENOENT"),
+      [],
+      name,
+    );
     const blocks = clean.blocks.map((at) => ({ at, size }));
     targets.push({ name, bytes, image, blocks, reads: clean.reads, fix: clean.fix! });
   }
@@ -345,7 +354,8 @@ async function one(seed: number, met: Map<string, number>): Promise<void> {
   }
   for (const [code, where] of r.errors) {
     met.set(code, (met.get(code) ?? 0) + 1);
-    if (![...MEDIA, ...EXPLAINED].includes(code)) assert.unreachable(`${what}\n${code} at ${where}`);
+    if (![...MEDIA, ...EXPLAINED].includes(code))
+      assert.unreachable(`${what}\n${code} at ${where}`);
     if (LOGGED.includes(code)) {
       const logged = r.log.some((l) => /EXT4-fs (error|warning)|EXT4-fs \(/.test(l));
       assert.ok(logged, `${what}\n${code} at ${where} without a line in the log`);
