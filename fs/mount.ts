@@ -128,7 +128,8 @@ export async function detach_mnt(kernel: Kernel, mnt: vfsmount): Promise<void> {
 }
 
 export function __mnt_is_readonly(mnt: vfsmount): boolean {
-  return (mnt.mnt_flags & MNT_READONLY) !== 0 || (mnt.mnt_sb.s_flags & SB_RDONLY) !== 0;
+  if ((mnt.mnt_flags & MNT_READONLY) !== 0) return true;
+  return mnt.mnt_sb.s_readonly_remount || (mnt.mnt_sb.s_flags & SB_RDONLY) !== 0;
 }
 
 /** Write access without the freeze level: for opens and what is already inside sb_start_write. */

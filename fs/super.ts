@@ -27,6 +27,7 @@ import { evict_inodes } from "../kernel/vfs/inode.ts";
 import { alloc_super, set_anon_super, sb_rdonly, vfs_of } from "../kernel/vfs/super.ts";
 import { blkdev_get_by_dev, blkdev_put, bdev_read_only } from "../drivers/block/bdev.ts";
 import { block_state } from "../drivers/block/genhd.ts";
+import { invalidate_bdev } from "./buffer.ts";
 import { d_genocide, shrink_dcache_for_umount, shrink_dcache_sb } from "./dcache.ts";
 import { mnt_ns, path_put } from "./mount.ts";
 import { kern_path } from "./namei.ts";
@@ -268,8 +269,15 @@ export async function reconfigure_super(
   if (remount_rw && sb.s_bdev !== null && bdev_read_only(sb.s_bdev)) throw EACCES;
   await shrink_dcache_sb(sb);
   if (remount_ro) sb_prepare_remount_readonly(sb);
-  if (sb.s_op.remount_fs !== undefined) flags = await sb.s_op.remount_fs(sb, flags, data);
-  sb.s_flags = (sb.s_flags & ~MS_RMT_MASK) | (flags & MS_RMT_MASK);
+  // From the check on no new writer gets in, also while the filesystem sleeps.
+  sb.s_readonly_remount = remount_ro;
+  try {
+    if (sb.s_op.remount_fs !== undefined) flags = await sb.s_op.remount_fs(sb, flags, data);
+    sb.s_flags = (sb.s_flags & ~MS_RMT_MASK) | (flags & MS_RMT_MASK);
+  } finally {
+    sb.s_readonly_remount = false;
+  }
+  if (remount_ro && sb.s_bdev !== null) invalidate_bdev(sb.s_bdev);
 }
 
 /** The mounted filesystem of a device, with s_umount held for read and a reference: drop with drop_super. */

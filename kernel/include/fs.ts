@@ -460,6 +460,8 @@ export interface super_block {
   readonly s_dirty_inodes: Set<inode>;
   s_active: number;
   s_wb_err: number;
+  /** A remount to read-only is under way: nobody new may write. s_umount. */
+  s_readonly_remount: boolean;
   /** Inodes without a name that are still in use: they forbid a remount to read-only. */
   s_remove_count: number;
   /** rename across directories: one at a time per filesystem. */

@@ -27,6 +27,7 @@ import {
   SB_FREEZE_FS,
   SB_FREEZE_PAGEFAULT,
   SB_FREEZE_WRITE,
+  SB_RDONLY,
   SB_UNFROZEN,
 } from "../include/fs.ts";
 import type {
@@ -116,6 +117,7 @@ class vfs_super_block implements super_block {
   readonly s_dirty_inodes: Set<inode>;
   s_active: number;
   s_wb_err: number;
+  s_readonly_remount: boolean;
   s_remove_count: number;
   readonly s_vfs_rename_mutex: mutex_t;
   readonly s_inode_wait: wait_queue_head;
@@ -151,6 +153,7 @@ class vfs_super_block implements super_block {
     this.s_dirty_inodes = new Set();
     this.s_active = 1;
     this.s_wb_err = 0;
+    this.s_readonly_remount = false;
     this.s_remove_count = 0;
     this.s_vfs_rename_mutex = new mutex(machine, S_VFS_RENAME, this);
     this.s_inode_wait = new_wait_queue(machine, "inode state", () => this.s_id);
@@ -245,5 +248,5 @@ export function file_end_write(file: file): void {
 }
 
 export function sb_rdonly(sb: super_block): boolean {
-  return (sb.s_flags & 1) !== 0;
+  return (sb.s_flags & SB_RDONLY) !== 0;
 }
