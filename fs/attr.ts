@@ -1,5 +1,6 @@
 /**
- * fs/attr.ts - changing owner, mode, size and times. Linux: fs/attr.c, dentry_needs_remove_privs in fs/inode.c.
+ * fs/attr.ts - changing owner, mode, size and times. Linux: fs/attr.c, dentry_needs_remove_privs in
+ * fs/inode.c.
  * No user namespaces, no security attributes to remove.
  *
  * Callers hold i_rwsem for write and the mount's write access. Filesystems call setattr_prepare(),
@@ -171,7 +172,10 @@ export async function simple_setattr(d: dentry, attr: iattr): Promise<void> {
   await mark_inode_dirty(inode);
 }
 
-/** ATTR_KILL_* for a change by someone who may not keep set-id bits; 0 when there is nothing to kill. */
+/**
+ * ATTR_KILL_* for a change by someone who may not keep set-id bits; 0 when there is nothing to
+ * kill.
+ */
 export function setattr_should_drop_suidgid(inode: inode): number {
   const mode = inode.i_mode;
   let kill = (mode & S_ISUID) !== 0 ? ATTR_KILL_SUID : 0;

@@ -1,5 +1,6 @@
 /**
- * fs/char_dev.ts - opening device nodes. Linux: fs/char_dev.c, block/fops.c (open), drivers/char/mem.c.
+ * fs/char_dev.ts - opening device nodes. Linux: fs/char_dev.c, block/fops.c (open),
+ * drivers/char/mem.c.
  * Character drivers register their operations by number; a block node leads to its device's inode.
  */
 import { ENOSPC, ENXIO } from "../kernel/include/errno.ts";

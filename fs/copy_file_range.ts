@@ -1,4 +1,7 @@
-/** fs/copy_file_range.ts - copying between files in the kernel. Linux: fs/read_write.c (vfs_copy_file_range). */
+/**
+ * fs/copy_file_range.ts - copying between files in the kernel. Linux: fs/read_write.c
+ * (vfs_copy_file_range).
+ */
 import {
   EBADF,
   EINVAL,

@@ -1,4 +1,6 @@
-/** fs/fadvise.ts - advice on the page cache. Linux: mm/fadvise.c, readahead(2) of mm/readahead.c. */
+/**
+ * fs/fadvise.ts - advice on the page cache. Linux: mm/fadvise.c, readahead(2) of mm/readahead.c.
+ */
 import { EBADF, EINVAL, ESPIPE } from "../kernel/include/errno.ts";
 import {
   POSIX_FADV_DONTNEED,

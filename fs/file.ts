@@ -1,5 +1,6 @@
 /**
- * fs/file.ts - descriptor tables and the end of a file. Linux: fs/file.c, __fput in fs/file_table.c.
+ * fs/file.ts - descriptor tables and the end of a file. Linux: fs/file.c, __fput in
+ * fs/file_table.c.
  * A table is shared by the threads of a process; fork copies it, the files themselves are shared.
  */
 import { EBADF, EINVAL, EMFILE } from "../kernel/include/errno.ts";

@@ -68,7 +68,9 @@ function open_fmode(flags: number): number {
 const special_file = (mode: number): boolean =>
   S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
 
-/** Opens the inode of `p`, which keeps its own references. Every check of permission lies behind. */
+/**
+ * Opens the inode of `p`, which keeps its own references. Every check of permission lies behind.
+ */
 export async function vfs_open(kernel: Kernel, p: path, flags: number, cred: cred): Promise<file> {
   const inode = p.dentry.d_inode!;
   const f = alloc_file(kernel, path_get({ mnt: p.mnt, dentry: p.dentry }), inode, flags, cred);
@@ -131,7 +133,9 @@ function finish_mode(f: file): void {
   if ((f.f_flags & O_DIRECT) !== 0 && (f.f_mode & FMODE_CAN_ODIRECT) === 0) throw EINVAL;
 }
 
-/** Sets the size through notify_change; set-id bits go with it. `time_attrs`: more ATTR_* to set. */
+/**
+ * Sets the size through notify_change; set-id bits go with it. `time_attrs`: more ATTR_* to set.
+ */
 export async function do_truncate(
   d: dentry,
   length: number,

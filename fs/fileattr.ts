@@ -1,5 +1,6 @@
 /**
- * fs/fileattr.ts - inode flags in their two forms. Linux: include/linux/fileattr.h, the fileattr part of fs/ioctl.c.
+ * fs/fileattr.ts - inode flags in their two forms. Linux: include/linux/fileattr.h, the fileattr
+ * part of fs/ioctl.c.
  * FS_IOC_SETFLAGS fills `flags` and derives the xflags, FS_IOC_FSSETXATTR the other way round; what
  * only the other form knows is kept from the inode.
  */

@@ -1,9 +1,12 @@
 /**
  * fs/fs-writeback.ts - from dirty inodes to the device. Linux: fs/fs-writeback.c.
- * Differs: no flusher threads; data is written when somebody asks (fsync, sync, umount, reclaim of an inode).
+ * Differs: no flusher threads; data is written when somebody asks (fsync, sync, umount, reclaim of
+ * an inode).
  *
- * writeback_single_inode() is the one place that clears I_DIRTY*. I_SYNC is set while it runs: a second
- * caller waits (WB_SYNC_ALL) or goes on. Pages before the inode, so that the inode's size and blocks on
+ * writeback_single_inode() is the one place that clears I_DIRTY*. I_SYNC is set while it runs: a
+ * second
+ * caller waits (WB_SYNC_ALL) or goes on. Pages before the inode, so that the inode's size and
+ * blocks on
  * the media never promise data that is not there yet.
  */
 import type { Sometime, inode, super_block, writeback_control } from "../kernel/include/fs.ts";
@@ -38,7 +41,9 @@ export async function do_writepages(inode: inode, wbc: writeback_control): Promi
   if (a_ops.writepages !== undefined) await a_ops.writepages(inode.i_mapping, wbc);
 }
 
-/** Writes the inode's pages (unless nr_to_write is 0), then the inode. The first error is thrown. */
+/**
+ * Writes the inode's pages (unless nr_to_write is 0), then the inode. The first error is thrown.
+ */
 export async function writeback_single_inode(inode: inode, wbc: writeback_control): Promise<void> {
   while ((inode.i_state & I_SYNC) !== 0) {
     if (wbc.sync_mode !== WB_SYNC_ALL) return;
@@ -90,7 +95,10 @@ async function __writeback_single_inode(inode: inode, wbc: writeback_control): P
   if (error !== null) throw error;
 }
 
-/** Pages and inode; `sync` waits for both. kernel.vfs_ops.write_inode_now swallows the error as iput does. */
+/**
+ * Pages and inode; `sync` waits for both. kernel.vfs_ops.write_inode_now swallows the error as iput
+ * does.
+ */
 export function write_inode_now(inode: inode, sync: boolean): Promise<void> {
   return writeback_single_inode(inode, new_wbc(sync ? WB_SYNC_ALL : WB_SYNC_NONE));
 }
@@ -100,7 +108,9 @@ export function sync_inode_metadata(inode: inode, wait: boolean): Promise<void> 
   return writeback_single_inode(inode, new_wbc(wait ? WB_SYNC_ALL : WB_SYNC_NONE, 0));
 }
 
-/** Calls `fn` for each dirty inode with a reference; those that become dirty meanwhile are left out. */
+/**
+ * Calls `fn` for each dirty inode with a reference; those that become dirty meanwhile are left out.
+ */
 async function for_each_dirty(
   sb: super_block,
   fn: (inode: inode) => Sometime<void>,

@@ -1,5 +1,6 @@
 /**
- * fs/ioctl.ts - ioctls that every filesystem shares. Linux: fs/ioctl.c, clone and dedupe in fs/remap_range.c.
+ * fs/ioctl.ts - ioctls that every filesystem shares. Linux: fs/ioctl.c, clone and dedupe in
+ * fs/remap_range.c.
  * Differs: commands are names and arguments are objects of the command's own shape:
  *
  *   FS_IOC_GETFLAGS                       -> flags (FS_*_FL)

@@ -1,7 +1,8 @@
 /**
  * fs/locks.ts - flock. Linux: fs/locks.c. Record locks (fcntl) and leases are not modelled.
  * A lock belongs to the open file, so duplicated and inherited descriptors share it. Changing a
- * lock's kind drops the old one first, as Linux does: another may get in between, and a refused change has lost it.
+ * lock's kind drops the old one first, as Linux does: another may get in between, and a refused
+ * change has lost it.
  */
 import { EAGAIN, EBADF, EINVAL } from "../kernel/include/errno.ts";
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from "../kernel/include/fcntl.ts";

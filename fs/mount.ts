@@ -1,6 +1,7 @@
 /**
  * fs/mount.ts - the mount object and write access to it. Linux: fs/mount.h, fs/namespace.c.
- * Differs: one namespace per kernel, no propagation; mounts are found by a walk over those of one mountpoint.
+ * Differs: one namespace per kernel, no propagation; mounts are found by a walk over those of one
+ * mountpoint.
  *
  * mnt_count: one for being in the tree, one for each path, file and child mount. The last one gives
  * the superblock back.

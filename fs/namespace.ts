@@ -1,5 +1,6 @@
 /**
- * fs/namespace.ts - mount, umount, remount, and the table of mounts. Linux: fs/namespace.c, fs/proc_namespace.c.
+ * fs/namespace.ts - mount, umount, remount, and the table of mounts. Linux: fs/namespace.c,
+ * fs/proc_namespace.c.
  * Differs: no bind, move or propagation (notImplemented); one namespace.
  */
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
@@ -204,7 +205,10 @@ function children_of(kernel: Kernel, mnt: vfsmount): vfsmount[] {
   return [...mnt_ns(kernel).list].filter((m) => m !== mnt && m.mnt_parent === mnt);
 }
 
-/** umount2(2): MNT_DETACH takes a busy mount out of the tree at once and frees it with its last user. */
+/**
+ * umount2(2): MNT_DETACH takes a busy mount out of the tree at once and frees it with its last
+ * user.
+ */
 export async function sys_umount(task: task_struct, name: string, flags = 0): Promise<void> {
   if ((flags & ~(MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW)) !== 0) throw EINVAL;
   const look = (flags & UMOUNT_NOFOLLOW) !== 0 ? 0 : LOOKUP_FOLLOW;

@@ -1,6 +1,7 @@
 /**
  * fs/pipe.ts - pipes and fifos. Linux: fs/pipe.c; vmsplice of fs/splice.c.
- * A pipe is a ring of up to 16 buffers of a page each. A buffer holds bytes of its own, or, after vmsplice, refers
+ * A pipe is a ring of up to 16 buffers of a page each. A buffer holds bytes of its own, or, after
+ * vmsplice, refers
  * to a page of the writer's memory and pins it until it has been read.
  *
  * Lock: pipe.mutex around everything but sleeping; readers and writers have a wait queue each.
@@ -157,7 +158,10 @@ async function pipe_read(iocb: kiocb, to: iov_iter): Promise<number> {
   }
 }
 
-/** Waits without the mutex. ERESTARTSYS when a signal comes first; the mutex is held again either way. */
+/**
+ * Waits without the mutex. ERESTARTSYS when a signal comes first; the mutex is held again either
+ * way.
+ */
 async function sleep(
   pipe: pipe_inode_info,
   wq: wait_queue_head,
@@ -347,7 +351,9 @@ function pipe_end(
   return f;
 }
 
-/** [read end, write end]. `flags`: O_CLOEXEC, O_NONBLOCK, O_DIRECT (each write a buffer of its own). */
+/**
+ * [read end, write end]. `flags`: O_CLOEXEC, O_NONBLOCK, O_DIRECT (each write a buffer of its own).
+ */
 export function sys_pipe2(task: task_struct, flags = 0): [number, number] {
   if ((flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT)) !== 0) throw EINVAL;
   const { kernel } = task;
@@ -375,7 +381,8 @@ export function sys_pipe2(task: task_struct, flags = 0): [number, number] {
 }
 
 /**
- * vmsplice into a pipe: the pipe refers to the pages of [addr, addr + len) themselves. Bytes accepted; blocks
+ * vmsplice into a pipe: the pipe refers to the pages of [addr, addr + len) themselves. Bytes
+ * accepted; blocks
  * while the pipe is full unless something was accepted.
  */
 export function sys_vmsplice(

@@ -1,11 +1,15 @@
 /**
- * fs/read_write.ts - reading, writing, seeking, copying. Linux: fs/read_write.c, and generic_file_{read,write}_iter of mm/filemap.c.
+ * fs/read_write.ts - reading, writing, seeking, copying. Linux: fs/read_write.c, and
+ * generic_file_{read,write}_iter of mm/filemap.c.
  *
- * Reading order: sys_pread64() -> vfs_iter_read() -> f_op.read_iter. Nothing here allocates or makes a promise
- * when nothing blocks: the kiocb belongs to the task and is reused (io_scratch); the iterator is the caller's.
+ * Reading order: sys_pread64() -> vfs_iter_read() -> f_op.read_iter. Nothing here allocates or
+ * makes a promise
+ * when nothing blocks: the kiocb belongs to the task and is reused (io_scratch); the iterator is
+ * the caller's.
  * A call nested in another one of the same task (copy_file_range) makes a kiocb of its own.
  *
- * Locks: f_pos_lock around calls that use the position of a shared file; level 1 of the freeze around writes;
+ * Locks: f_pos_lock around calls that use the position of a shared file; level 1 of the freeze
+ * around writes;
  * i_rwsem inside, by the filesystem.
  */
 import {
@@ -208,7 +212,9 @@ async function finish_rw(
   }
 }
 
-/** The file of a hot call: a reference of its own only if another thread could close it meanwhile. */
+/**
+ * The file of a hot call: a reference of its own only if another thread could close it meanwhile.
+ */
 function held(task: task_struct, f: file, fn: () => Sometime<number>): Sometime<number> {
   if (task_files(task).count === 1) return fn();
   get_file(f);
@@ -299,7 +305,9 @@ export function sys_pwrite64(
   return held(task, f, () => do_rw(task, f, iter, pos, iocb_flags(f), true, false));
 }
 
-/** readv, preadv and preadv2: `pos` -1 is the file's position; `flags` RWF_*. Nothing to move: 0. */
+/**
+ * readv, preadv and preadv2: `pos` -1 is the file's position; `flags` RWF_*. Nothing to move: 0.
+ */
 export function sys_preadv2(
   task: task_struct,
   fd: number,
@@ -355,7 +363,9 @@ export function vfs_iter_write(f: file, iter: iov_iter, pos: number): Sometime<n
 
 // --- what filesystems call ---
 
-/** How much of `count` bytes at `pos` fits the process's and the filesystem's limits. EFBIG if none. */
+/**
+ * How much of `count` bytes at `pos` fits the process's and the filesystem's limits. EFBIG if none.
+ */
 export function generic_write_check_limits(f: file, pos: number, count: number): number {
   const task = f.kernel.current;
   const limit = rlimit(task, RLIMIT_FSIZE);
@@ -369,7 +379,10 @@ export function generic_write_check_limits(f: file, pos: number, count: number):
   return count > max - pos ? max - pos : count;
 }
 
-/** Before a write, with i_rwsem held: moves an append to the end, shortens to the limits. Bytes to write. */
+/**
+ * Before a write, with i_rwsem held: moves an append to the end, shortens to the limits. Bytes to
+ * write.
+ */
 export function generic_write_checks(iocb: kiocb, from: iov_iter): number {
   const f = iocb.ki_filp;
   const inode = f.f_mapping.host;

@@ -17,7 +17,10 @@ export interface dirent {
   off: number;
 }
 
-/** Runs `ctx.actor` over the entries from the file's position on and leaves the position after the last. */
+/**
+ * Runs `ctx.actor` over the entries from the file's position on and leaves the position after the
+ * last.
+ */
 export async function iterate_dir(f: file, ctx: dir_context): Promise<void> {
   const op = f.f_op.iterate_shared;
   if (op === undefined) throw ENOTDIR;
@@ -40,7 +43,10 @@ function reclen(name: string): number {
   return Math.ceil((19 + name_bytes(name) + 1) / 8) * 8;
 }
 
-/** The next entries that fit a buffer of `bufsize` bytes; none at the end. EINVAL: the buffer holds not one. */
+/**
+ * The next entries that fit a buffer of `bufsize` bytes; none at the end. EINVAL: the buffer holds
+ * not one.
+ */
 export function sys_getdents64(task: task_struct, fd: number, bufsize = 32768): Promise<dirent[]> {
   return with_fd(task, fd, async (f) => {
     const locked = f.f_count > 2; // the table's, ours, and another's

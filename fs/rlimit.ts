@@ -1,4 +1,7 @@
-/** fs/rlimit.ts - limits that file calls obey. Linux: include/uapi/asm-generic/resource.h, include/linux/sched/signal.h. */
+/**
+ * fs/rlimit.ts - limits that file calls obey. Linux: include/uapi/asm-generic/resource.h,
+ * include/linux/sched/signal.h.
+ */
 import type { task_struct } from "../kernel/sched/task.ts";
 import { SIGXFSZ, SI_USER, make_siginfo, send_signal } from "../kernel/signal.ts";
 

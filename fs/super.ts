@@ -1,8 +1,10 @@
 /**
- * fs/super.ts - life of a mounted superblock: found or made, shared by its mounts, killed with the last.
+ * fs/super.ts - life of a mounted superblock: found or made, shared by its mounts, killed with the
+ * last.
  * Linux: fs/super.c, fs/filesystems.c. Freezing: fs/freeze.ts.
  *
- * s_active counts mounts, freezes and others who keep the filesystem alive. s_umount is held for write
+ * s_active counts mounts, freezes and others who keep the filesystem alive. s_umount is held for
+ * write
  * while a superblock is made, reconfigured or killed. Order: level 1 of the freeze > s_umount.
  */
 import type { block_device } from "../kernel/include/blkdev.ts";
@@ -57,7 +59,8 @@ export function get_fs_type(kernel: Kernel, name: string): file_system_type {
 // --- finding and making ---
 
 /**
- * The live superblock that `test` accepts (with one more active reference) or a new one, s_umount held for write
+ * The live superblock that `test` accepts (with one more active reference) or a new one, s_umount
+ * held for write
  * either way; a new one has no s_root yet.
  */
 export async function sget(
@@ -145,8 +148,10 @@ export async function lookup_bdev(kernel: Kernel, name: string): Promise<number>
 }
 
 /**
- * Mounts a filesystem of a block device: the one that is mounted already (EBUSY when one is read-only and
- * the other is not), or a new one that `fill_super` fills. Claims the device for the filesystem type.
+ * Mounts a filesystem of a block device: the one that is mounted already (EBUSY when one is
+ * read-only and
+ * the other is not), or a new one that `fill_super` fills. Claims the device for the filesystem
+ * type.
  */
 export async function mount_bdev(
   kernel: Kernel,
@@ -233,9 +238,8 @@ export async function generic_shutdown_super(sb: super_block): Promise<void> {
     const busy = await evict_inodes(sb);
     await sb.s_op.put_super?.(sb);
     if (busy > 0) {
-      kernel.pr_err(
-        `VFS: Busy inodes after unmount of ${sb.s_id}. Self-destruct in 5 seconds.  Have a nice day...`,
-      );
+      const tail = "Self-destruct in 5 seconds.  Have a nice day...";
+      kernel.pr_err(`VFS: Busy inodes after unmount of ${sb.s_id}. ${tail}`);
     }
   } else {
     sb.s_flags &= ~SB_ACTIVE;
@@ -249,7 +253,10 @@ export async function generic_shutdown_super(sb: super_block): Promise<void> {
 
 const MS_RMT_MASK = SB_RDONLY | SB_SYNCHRONOUS | SB_DIRSYNC | SB_POSIXACL | SB_LAZYTIME;
 
-/** No one may be writing, and no file without a name may be left, when a filesystem becomes read-only. */
+/**
+ * No one may be writing, and no file without a name may be left, when a filesystem becomes
+ * read-only.
+ */
 function sb_prepare_remount_readonly(sb: super_block): void {
   for (const mnt of mnt_ns(sb.kernel).list) {
     if (mnt.mnt_sb === sb && mnt.mnt_writers > 0) throw EBUSY;
@@ -280,7 +287,10 @@ export async function reconfigure_super(
   if (remount_ro && sb.s_bdev !== null) invalidate_bdev(sb.s_bdev);
 }
 
-/** The mounted filesystem of a device, with s_umount held for read and a reference: drop with drop_super. */
+/**
+ * The mounted filesystem of a device, with s_umount held for read and a reference: drop with
+ * drop_super.
+ */
 export async function get_super(kernel: Kernel, bdev: block_device): Promise<super_block | null> {
   for (const sb of vfs_of(kernel).supers) {
     if (sb.s_bdev !== bdev) continue;

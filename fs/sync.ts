@@ -66,7 +66,9 @@ export function vfs_fsync(f: file, datasync: boolean): Sometime<void> {
 const is_sync_inode = (inode: inode): boolean =>
   (inode.i_flags & S_SYNC) !== 0 || (inode.i_sb.s_flags & SB_SYNCHRONOUS) !== 0;
 
-/** After a write of `count` bytes that ended at ki_pos: syncs if the file or the call asked for it. */
+/**
+ * After a write of `count` bytes that ended at ki_pos: syncs if the file or the call asked for it.
+ */
 export function generic_write_sync(iocb: kiocb, count: number): Sometime<number> {
   if ((iocb.ki_flags & IOCB_DSYNC) === 0 && !is_sync_inode(iocb.ki_filp.f_inode)) return count;
   const datasync = (iocb.ki_flags & IOCB_SYNC) === 0;

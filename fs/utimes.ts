@@ -75,7 +75,8 @@ export async function vfs_utimes(
 }
 
 /**
- * Times are [atime, mtime]; tv_nsec UTIME_NOW or UTIME_OMIT, null for both now. `name` null: the file of
+ * Times are [atime, mtime]; tv_nsec UTIME_NOW or UTIME_OMIT, null for both now. `name` null: the
+ * file of
  * `dfd` itself.
  */
 export async function sys_utimensat(

@@ -53,7 +53,10 @@ function xattr_permission(inode: inode, name: string, mask: number): void {
   inode_permission(inode, mask);
 }
 
-/** The handler and the name behind its prefix. EOPNOTSUPP for a name nobody handles, EINVAL for "user.". */
+/**
+ * The handler and the name behind its prefix. EOPNOTSUPP for a name nobody handles, EINVAL for
+ * "user.".
+ */
 function xattr_resolve_name(inode: inode, name: string): { h: xattr_handler; rest: string } {
   for (const h of inode.i_sb.s_xattr) {
     if (!h.prefix.endsWith(".")) {
@@ -165,7 +168,10 @@ export function sys_removexattr(
   });
 }
 
-/** The value. `size`: of the caller's buffer, ERANGE when it is too small; 0 asks for the length only. */
+/**
+ * The value. `size`: of the caller's buffer, ERANGE when it is too small; 0 asks for the length
+ * only.
+ */
 export function sys_getxattr(
   task: task_struct,
   target: xattr_target,

@@ -1,10 +1,13 @@
 /**
- * fs/namei/open.ts - open(2) from flags to file. Linux: build_open_flags in fs/open.c; open_last_lookups,
+ * fs/namei/open.ts - open(2) from flags to file. Linux: build_open_flags in fs/open.c;
+ * open_last_lookups,
  * lookup_open, do_open, do_tmpfile in fs/namei.c.
  *
- * Reading order: build_open_flags() -> do_filp_open() -> open_last_lookups() -> lookup_open() -> do_open().
+ * Reading order: build_open_flags() -> do_filp_open() -> open_last_lookups() -> lookup_open() ->
+ * do_open().
  * The directory's i_rwsem is held for write only with O_CREAT, and only around lookup and create.
- * Whether the caller may create is found out before the lookup but reported only if the file is not there.
+ * Whether the caller may create is found out before the lookup but reported only if the file is not
+ * there.
  */
 import {
   EACCES,

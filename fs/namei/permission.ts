@@ -1,6 +1,8 @@
 /**
- * fs/namei/permission.ts - may the caller do that to this inode? Linux: fs/namei.c (generic_permission,
- * may_create, may_delete, may_open), fs/inode.c (inode_owner_or_capable). No ACLs, no user namespaces.
+ * fs/namei/permission.ts - may the caller do that to this inode? Linux: fs/namei.c
+ * (generic_permission,
+ * may_create, may_delete, may_open), fs/inode.c (inode_owner_or_capable). No ACLs, no user
+ * namespaces.
  */
 import {
   CAP_DAC_OVERRIDE,
@@ -106,7 +108,9 @@ export function in_group_or_capable(inode: inode, gid: number): boolean {
   return in_group_p(inode.kernel, gid) || capable(inode.kernel, CAP_FSETID);
 }
 
-/** A file made in a set-gid directory by one outside its group loses set-gid with group execution. */
+/**
+ * A file made in a set-gid directory by one outside its group loses set-gid with group execution.
+ */
 export function mode_strip_sgid(dir: inode, mode: number): number {
   if ((mode & (S_ISGID | 0o010)) !== (S_ISGID | 0o010)) return mode;
   if (S_ISDIR(mode) || (dir.i_mode & S_ISGID) === 0) return mode;

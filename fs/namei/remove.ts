@@ -35,7 +35,9 @@ import {
   type parent_lookup,
 } from "./walk.ts";
 
-/** Calls `fn` with the directory locked and the dentry of the last component, which may be negative. */
+/**
+ * Calls `fn` with the directory locked and the dentry of the last component, which may be negative.
+ */
 async function with_victim(
   at: parent_lookup,
   fn: (dir: inode, d: dentry) => Promise<void>,

@@ -1,9 +1,11 @@
 /**
  * fs/namei/walk.ts - from a path to a dentry. Linux: fs/namei.c.
- * Differs: no RCU walk; each step holds references. A symlink's text is put in front of the rest of the path
+ * Differs: no RCU walk; each step holds references. A symlink's text is put in front of the rest of
+ * the path
  * instead of on a stack, so the rules of trailing slashes hold for the joined text.
  *
- * Reading order: path_lookupat() -> link_path_walk() -> walk_component() -> lookup_slow() / step_into().
+ * Reading order: path_lookupat() -> link_path_walk() -> walk_component() -> lookup_slow() /
+ * step_into().
  * Errors in the order of Linux: each component needs search permission (EACCES) before its name is
  * judged (ENAMETOOLONG) and looked up (ENOENT, ENOTDIR); ELOOP at the 41st symlink.
  */
@@ -109,7 +111,8 @@ function set_path(nd: nameidata, to: path): MaybeWait {
 }
 
 /**
- * Walks up to the last component, which is left in nd.last: nd.path is its directory. Symlinks on the way
+ * Walks up to the last component, which is left in nd.last: nd.path is its directory. Symlinks on
+ * the way
  * are followed.
  */
 export async function link_path_walk(nd: nameidata, name: string): Promise<void> {
@@ -295,7 +298,9 @@ async function lookup_to_end(nd: nameidata, name: string): Promise<void> {
   }
 }
 
-/** The path's place with references: drop with path_put. `flags` LOOKUP_FOLLOW, _DIRECTORY, _EMPTY. */
+/**
+ * The path's place with references: drop with path_put. `flags` LOOKUP_FOLLOW, _DIRECTORY, _EMPTY.
+ */
 export async function path_lookupat(
   task: task_struct,
   dfd: number,

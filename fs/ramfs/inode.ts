@@ -1,5 +1,6 @@
 /**
- * fs/ramfs/inode.ts - the file system in memory: the root, and what lies under /mnt when a mount fails.
+ * fs/ramfs/inode.ts - the file system in memory: the root, and what lies under /mnt when a mount
+ * fails.
  * Linux: fs/ramfs/{inode,file-mmu}.c. Page cache only: no block map (FIEMAP), no DAX, no xattrs.
  */
 import type {

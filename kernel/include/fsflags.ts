@@ -1,4 +1,7 @@
-/** kernel/include/fsflags.ts - inode flags as FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR show them. Linux: include/uapi/linux/fs.h, include/linux/fileattr.h. */
+/**
+ * kernel/include/fsflags.ts - inode flags as FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR show them.
+ * Linux: include/uapi/linux/fs.h, include/linux/fileattr.h.
+ */
 export const FS_SECRM_FL = 0x1;
 export const FS_UNRM_FL = 0x2;
 export const FS_COMPR_FL = 0x4;

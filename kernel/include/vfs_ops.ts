@@ -1,6 +1,7 @@
 /**
  * kernel/include/vfs_ops.ts - what the object layer (kernel/vfs) calls in the layers above it.
- * One object per kernel, `kernel.vfs_ops`, filled at boot: the mm part by mm, the rest by init_vfs (fs/).
+ * One object per kernel, `kernel.vfs_ops`, filled at boot: the mm part by mm, the rest by init_vfs
+ * (fs/).
  */
 import type { Sometime, file, file_operations, inode, kiocb } from "./fs.ts";
 import type { address_space } from "./mm_types.ts";
@@ -15,7 +16,9 @@ export interface vfs_ops {
   write_inode_now(inode: inode, sync: boolean): Sometime<void>;
   /** fs: the last reference of a file is gone. */
   __fput(file: file): Sometime<void>;
-  /** fs: atime of a read, mtime and ctime of a write, set-id bits of a write. For the page cache. */
+  /**
+   * fs: atime of a read, mtime and ctime of a write, set-id bits of a write. For the page cache.
+   */
   file_accessed(file: file): Sometime<void>;
   file_update_time(file: file): Sometime<void>;
   file_remove_privs(file: file): Sometime<void>;

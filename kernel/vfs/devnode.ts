@@ -25,7 +25,9 @@ export function devnode_delete(kernel: Kernel, name: string): void {
   if (reg.devnodes.delete(name)) reg.devnode_listener?.(name, null);
 }
 
-/** What opening the character device of that number leads to. A later driver takes the number over. */
+/**
+ * What opening the character device of that number leads to. A later driver takes the number over.
+ */
 export function register_chrdev(kernel: Kernel, dev: number, fops: file_operations): void {
   vfs_of(kernel).chrdevs.set(dev, fops);
 }

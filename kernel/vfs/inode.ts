@@ -1,11 +1,14 @@
 /**
  * kernel/vfs/inode.ts - the inode object and the inode cache. Linux: fs/inode.c, fs/bad_inode.c.
  * Differs: the cache is one Map per superblock (s_inodes); there is no LRU list, an unused inode is
- * one with i_count 0 in that map. Writing back and path names are above: they come in by kernel.vfs_ops.
+ * one with i_count 0 in that map. Writing back and path names are above: they come in by
+ * kernel.vfs_ops.
  *
- * Reading order: new_inode() -> insert_inode_locked() or iget_locked() -> unlock_new_inode() ... iput() -> evict().
+ * Reading order: new_inode() -> insert_inode_locked() or iget_locked() -> unlock_new_inode() ...
+ * iput() -> evict().
  *
- * States: I_NEW (being read; others wait), then in use, then I_FREEING while evict() runs (iget waits
+ * States: I_NEW (being read; others wait), then in use, then I_FREEING while evict() runs (iget
+ * waits
  * for the end and makes a new one). Whoever waits does so on sb.s_inode_wait and looks again.
  * Invariant: an inode in s_inodes without I_NEW|I_FREEING may be taken by anyone with __iget.
  */
@@ -199,7 +202,8 @@ export function inode_wake(inode: inode): void {
 }
 
 /**
- * The inode of that number with a reference. Fresh ones come with I_NEW set: the caller reads them in
+ * The inode of that number with a reference. Fresh ones come with I_NEW set: the caller reads them
+ * in
  * and ends with unlock_new_inode or iget_failed; another caller waits for that.
  */
 export function iget_locked(sb: super_block, ino: number): Sometime<inode> {
@@ -257,7 +261,10 @@ export function iget_failed(inode: inode): Sometime<void> {
   return iput(inode);
 }
 
-/** The same for an inode whose creation failed after insert_inode_locked (nlink 0: nothing is written). */
+/**
+ * The same for an inode whose creation failed after insert_inode_locked (nlink 0: nothing is
+ * written).
+ */
 export function discard_new_inode(inode: inode): Sometime<void> {
   if ((inode.i_state & I_NEW) !== 0) unlock_new_inode(inode);
   return iput(inode);
@@ -399,7 +406,9 @@ export function clear_inode(inode: inode): void {
   inode.i_state = I_FREEING | I_CLEAR;
 }
 
-/** Frees every unused inode of a superblock that is going away. Returns how many are still in use. */
+/**
+ * Frees every unused inode of a superblock that is going away. Returns how many are still in use.
+ */
 export async function evict_inodes(sb: super_block): Promise<number> {
   let busy = 0;
   for (const inode of [...sb.s_inodes.values()]) {

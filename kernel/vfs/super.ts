@@ -51,7 +51,9 @@ const SB_WRITERS = [
 const empty_sops: super_operations = Object.freeze({});
 const no_xattr: readonly xattr_handler[] = Object.freeze([]);
 
-/** What the VFS keeps for one kernel; the upper part (mounts, init task's fs) hangs off `mounts`. */
+/**
+ * What the VFS keeps for one kernel; the upper part (mounts, init task's fs) hangs off `mounts`.
+ */
 export class vfs_registry {
   readonly file_systems: Map<string, file_system_type>;
   readonly supers: Set<super_block>;
@@ -62,7 +64,9 @@ export class vfs_registry {
   /** fs/pipe.ts: where pipes live. */
   pipe_sb: super_block | null;
   pipe_mnt: vfsmount | null;
-  /** Character devices by number, names below /dev, and devtmpfs, who shows them: see devnode.ts. */
+  /**
+   * Character devices by number, names below /dev, and devtmpfs, who shows them: see devnode.ts.
+   */
   readonly chrdevs: Map<number, file_operations>;
   readonly devnodes: Map<string, { mode: number; dev: number }>;
   devnode_listener: ((name: string, node: { mode: number; dev: number } | null) => void) | null;
@@ -164,7 +168,9 @@ class vfs_super_block implements super_block {
   }
 }
 
-/** A superblock with one active reference. Not yet in the kernel's list: see sget in fs/super.ts. */
+/**
+ * A superblock with one active reference. Not yet in the kernel's list: see sget in fs/super.ts.
+ */
 export function alloc_super(kernel: Kernel, type: file_system_type, flags: number): super_block {
   return new vfs_super_block(kernel, type, flags);
 }

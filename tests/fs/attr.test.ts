@@ -1,4 +1,7 @@
-/** Owner, mode, size, times and inode flags (recorded: vfs/permissions, vfs/atime-and-data-times, immutable/). */
+/**
+ * Owner, mode, size, times and inode flags (recorded: vfs/permissions, vfs/atime-and-data-times,
+ * immutable/).
+ */
 import {
   O_APPEND,
   O_CREAT,

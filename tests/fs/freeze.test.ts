@@ -1,4 +1,7 @@
-/** Freeze and thaw: who waits, who does not, and in which order the levels drain (recorded: freeze/). */
+/**
+ * Freeze and thaw: who waits, who does not, and in which order the levels drain (recorded:
+ * freeze/).
+ */
 import { O_CREAT, O_RDONLY, O_RDWR } from "../../kernel/include/fcntl.ts";
 import { SB_FREEZE_COMPLETE, SB_UNFROZEN } from "../../kernel/include/fs.ts";
 import { new_wait_queue } from "../../kernel/locking/locks.ts";

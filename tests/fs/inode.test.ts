@@ -1,4 +1,7 @@
-/** The inode cache, write access, links and writeback of inodes (kernel/vfs/inode.ts, fs/fs-writeback.ts). */
+/**
+ * The inode cache, write access, links and writeback of inodes (kernel/vfs/inode.ts,
+ * fs/fs-writeback.ts).
+ */
 import { ETXTBSY } from "../../kernel/include/errno.ts";
 import type { inode, super_block } from "../../kernel/include/fs.ts";
 import {

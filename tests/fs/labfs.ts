@@ -1,5 +1,6 @@
 /**
- * tests/fs/labfs.ts - ramfs with what it lacks: xattrs, inode flags, freezing, a limit of links, a record of calls.
+ * tests/fs/labfs.ts - ramfs with what it lacks: xattrs, inode flags, freezing, a limit of links, a
+ * record of calls.
  * What the generic layers check before a filesystem sees a call is tested with it.
  */
 import { ENODATA, EEXIST } from "../../kernel/include/errno.ts";

@@ -1,4 +1,6 @@
-/** Path walk, and making and removing names (recorded: vfs/links-and-directories, vfs/permissions). */
+/**
+ * Path walk, and making and removing names (recorded: vfs/links-and-directories, vfs/permissions).
+ */
 import { AT_FDCWD, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } from "../../kernel/include/fcntl.ts";
 import {
   S_IFBLK,

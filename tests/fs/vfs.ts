@@ -1,5 +1,6 @@
 /**
- * tests/fs/vfs.ts - a booted VFS over RAM, and processes whose calls answer with a value or the name of the
+ * tests/fs/vfs.ts - a booted VFS over RAM, and processes whose calls answer with a value or the
+ * name of the
  * error ("ENOENT"), so that a test reads like a recorded case.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
@@ -200,7 +201,9 @@ export interface vfs_machine {
   p: P;
 }
 
-/** A kernel with the root in RAM, /mnt another RAM filesystem, and process 1 as root with umask 022. */
+/**
+ * A kernel with the root in RAM, /mnt another RAM filesystem, and process 1 as root with umask 022.
+ */
 export async function boot_vfs(opts: MachineOptions = {}): Promise<vfs_machine> {
   const machine = new Machine(opts);
   const kernel = new Kernel(machine);
