@@ -6,6 +6,8 @@ import { is_errno } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
 import { clear_inode, generic_drop_inode, is_bad_inode } from "../../kernel/vfs/inode.ts";
 import { sb_end_intwrite, sb_start_intwrite } from "../../kernel/vfs/super.ts";
+import { ext4_es_drop } from "./da_reserve.ts";
+import { EXT_MAX_BLOCKS } from "./ext4.ts";
 import { EXT4_I, EXT4_SB, ext4_forced_shutdown, ext4_warning, sb_rdonly } from "./ext4_fs.ts";
 import {
   EXT4_DATA_TRANS_BLOCKS,
@@ -16,7 +18,6 @@ import {
   type handle_t,
   IS_SYNC,
 } from "./ext4_jbd2.ts";
-import { ext4_clear_inode_es } from "./extents_status.ts";
 import { ext4_free_inode } from "./ialloc.ts";
 import { ext4_inode_is_fast_symlink } from "./inode.ts";
 import { ext4_mark_inode_dirty } from "./inode_write.ts";
@@ -32,7 +33,7 @@ export function ext4_drop_inode(inode: inode): boolean {
 /** What memory keeps for an inode beside the inode: not needed once it is gone. */
 async function ext4_clear_inode(inode: inode): Promise<void> {
   await ext4_discard_preallocations(inode);
-  ext4_clear_inode_es(inode);
+  ext4_es_drop(inode, 0, EXT_MAX_BLOCKS);
   clear_inode(inode);
 }
 
@@ -82,7 +83,7 @@ async function finish(handle: handle_t, inode: inode): Promise<void> {
     return;
   }
   await ext4_discard_preallocations(inode);
-  ext4_clear_inode_es(inode);
+  ext4_es_drop(inode, 0, EXT_MAX_BLOCKS);
   await ext4_free_inode(handle, inode);
 }
 

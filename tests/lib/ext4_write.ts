@@ -30,6 +30,7 @@ export interface test_fs {
 }
 
 const CHUNK = 1 << 21;
+let folder: string | undefined;
 
 /** Boots with a device, makes a filesystem or takes the image, mounts it on /mnt. */
 export async function boot_ext4(o: fs_options): Promise<test_fs> {
@@ -62,7 +63,7 @@ export async function finish_ext4(fs: test_fs): Promise<void> {
   const found = report.problems.map((x) => JSON.stringify(x)).join("\n");
   assert.is(found, "", `${found}\n${fs.m.dmesg()}`);
   if (!find_tool("e2fsck")) return;
-  const file = path.join(temp_folder(), "image");
+  const file = path.join((folder ??= temp_folder()), "image");
   write_sparse(file, bytes.length, pieces(bytes));
   const r = run_tool("e2fsck", ["-fn", file]);
   assert.is(r.status, 0, `e2fsck -fn:\n${r.stdout}${r.stderr}`);
