@@ -1,8 +1,8 @@
 /**
  * fs/block_fops.ts - block devices opened as files. Linux: block/fops.c, block/ioctl.c.
  * Reads and writes go through the buffer cache, the same one that a mounted filesystem's metadata
- * is in; with
- * O_DIRECT straight to the device. Lies in fs/ because the buffer cache does. No mmap yet.
+ * is in; with O_DIRECT straight to the device. Lies in fs/ because the buffer cache does. No mmap
+ * yet.
  */
 import type { block_device } from "../kernel/include/blkdev.ts";
 import {

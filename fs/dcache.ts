@@ -3,9 +3,9 @@
  * Differs: the hash table is a Map in each parent (d_children); no LRU list, no RCU walk.
  *
  * A dentry is hashed (in its parent's map; the absence of an inode is then a cached ENOENT) or not
- * (removed, moved
- * over, O_TMPFILE). Each child holds a reference on its parent and a positive one on its inode. An
- * unused (d_count 0) hashed dentry stays until drop_caches, umount or its directory goes.
+ * (removed, moved over, O_TMPFILE). Each child holds a reference on its parent and a positive one
+ * on its inode. An unused (d_count 0) hashed dentry stays until drop_caches, umount or its
+ * directory goes.
  *
  * Locks: d_children of a directory changes with its i_rwsem held, except when an unused child is
  * dropped.
@@ -211,9 +211,8 @@ export function d_add(d: dentry, inode: inode | null): void {
 
 /**
  * End of a lookup: as d_add, but a directory that already has a name elsewhere (a damaged image, or
- * one moved behind
- * our back) is moved here and returned. ELOOP when that would put it below itself. Takes over the
- * inode reference.
+ * one moved behind our back) is moved here and returned. ELOOP when that would put it below itself.
+ * Takes over the inode reference.
  */
 export function d_splice_alias(inode: inode | null, d: dentry): dentry | undefined {
   if (inode !== null && S_ISDIR(inode.i_mode)) {

@@ -1,8 +1,7 @@
 /**
  * fs/devtmpfs.ts - /dev. Linux: drivers/base/devtmpfs.c. One superblock per kernel, shared by its
- * mounts, that shows the
- * table of kernel/vfs/devnode.ts. Nodes come and go with their devices without a system call, so
- * nothing here sleeps.
+ * mounts, that shows the table of kernel/vfs/devnode.ts. Nodes come and go with their devices
+ * without a system call, so nothing here sleeps.
  */
 import type { dentry, file_system_type, super_block } from "../kernel/include/fs.ts";
 import { SB_ACTIVE } from "../kernel/include/fs.ts";

@@ -5,9 +5,8 @@
  * Freezing takes the three levels for write one after the other, so that everything that wrote has
  * ended:
  * level 1, level 2, then all dirty data is written, then level 3, then the filesystem is told.
- * s_umount is let go while
- * level 1 drains, because writers take it inside level 1. The levels stay taken, by nobody, until
- * the thaw.
+ * s_umount is let go while level 1 drains, because writers take it inside level 1. The levels stay
+ * taken, by nobody, until the thaw.
  */
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
 import { EBUSY, EINVAL, EOPNOTSUPP, EPERM } from "../kernel/include/errno.ts";

@@ -4,10 +4,8 @@
  * an inode).
  *
  * writeback_single_inode() is the one place that clears I_DIRTY*. I_SYNC is set while it runs: a
- * second
- * caller waits (WB_SYNC_ALL) or goes on. Pages before the inode, so that the inode's size and
- * blocks on
- * the media never promise data that is not there yet.
+ * second caller waits (WB_SYNC_ALL) or goes on. Pages before the inode, so that the inode's size
+ * and blocks on the media never promise data that is not there yet.
  */
 import type { Sometime, inode, super_block, writeback_control } from "../kernel/include/fs.ts";
 import {

@@ -2,8 +2,7 @@
  * fs/init.ts - the VFS at boot. Linux: fs/dcache.c (vfs_caches_init), fs/namespace.c (mnt_init),
  * init/do_mounts.c.
  * Two steps: install_vfs_ops() fills the slots that lower layers call (no task needed), init_vfs()
- * mounts the
- * root file system and makes its directories.
+ * mounts the root file system and makes its directories.
  */
 import type { Errno } from "../kernel/include/errno.ts";
 import { EEXIST, is_errno } from "../kernel/include/errno.ts";

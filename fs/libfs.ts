@@ -2,8 +2,8 @@
  * fs/libfs.ts - directories and files that live in the dentry cache and the page cache only. Linux:
  * fs/libfs.c.
  * Each name that exists holds an extra reference on its dentry, so that it is never dropped;
- * removing the name
- * gives it back. A directory's listing order is that of creation: d_fsdata holds a counter.
+ * removing the name gives it back. A directory's listing order is that of creation: d_fsdata holds
+ * a counter.
  */
 import { EINVAL, EISDIR, ENAMETOOLONG, ENOTEMPTY } from "../kernel/include/errno.ts";
 import {

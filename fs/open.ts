@@ -1,8 +1,7 @@
 /**
  * fs/open.ts - open, close's opposite, and what changes a file through its path: size, space, mode,
- * owner, access,
- * working directory. Linux: fs/open.c. Paths are strings as kernel/lib/utf8.ts makes them; sizes
- * are bytes.
+ * owner, access, working directory. Linux: fs/open.c. Paths are strings as kernel/lib/utf8.ts makes
+ * them; sizes are bytes.
  */
 import {
   EACCES,

@@ -1,8 +1,7 @@
 /**
  * fs/pipe.ts - pipes and fifos. Linux: fs/pipe.c; vmsplice of fs/splice.c.
  * A pipe is a ring of up to 16 buffers of a page each. A buffer holds bytes of its own, or, after
- * vmsplice, refers
- * to a page of the writer's memory and pins it until it has been read.
+ * vmsplice, refers to a page of the writer's memory and pins it until it has been read.
  *
  * Lock: pipe.mutex around everything but sleeping; readers and writers have a wait queue each.
  */
@@ -382,8 +381,7 @@ export function sys_pipe2(task: task_struct, flags = 0): [number, number] {
 
 /**
  * vmsplice into a pipe: the pipe refers to the pages of [addr, addr + len) themselves. Bytes
- * accepted; blocks
- * while the pipe is full unless something was accepted.
+ * accepted; blocks while the pipe is full unless something was accepted.
  */
 export function sys_vmsplice(
   task: task_struct,

@@ -3,14 +3,12 @@
  * generic_file_{read,write}_iter of mm/filemap.c.
  *
  * Reading order: sys_pread64() -> vfs_iter_read() -> f_op.read_iter. Nothing here allocates or
- * makes a promise
- * when nothing blocks: the kiocb belongs to the task and is reused (io_scratch); the iterator is
- * the caller's.
+ * makes a promise when nothing blocks: the kiocb belongs to the task and is reused (io_scratch);
+ * the iterator is the caller's.
  * A call nested in another one of the same task (copy_file_range) makes a kiocb of its own.
  *
  * Locks: f_pos_lock around calls that use the position of a shared file; level 1 of the freeze
- * around writes;
- * i_rwsem inside, by the filesystem.
+ * around writes; i_rwsem inside, by the filesystem.
  */
 import {
   EBADF,

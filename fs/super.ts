@@ -4,8 +4,8 @@
  * Linux: fs/super.c, fs/filesystems.c. Freezing: fs/freeze.ts.
  *
  * s_active counts mounts, freezes and others who keep the filesystem alive. s_umount is held for
- * write
- * while a superblock is made, reconfigured or killed. Order: level 1 of the freeze > s_umount.
+ * write while a superblock is made, reconfigured or killed. Order: level 1 of the freeze >
+ * s_umount.
  */
 import type { block_device } from "../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../kernel/include/blkdev.ts";
@@ -60,8 +60,7 @@ export function get_fs_type(kernel: Kernel, name: string): file_system_type {
 
 /**
  * The live superblock that `test` accepts (with one more active reference) or a new one, s_umount
- * held for write
- * either way; a new one has no s_root yet.
+ * held for write either way; a new one has no s_root yet.
  */
 export async function sget(
   kernel: Kernel,
@@ -149,9 +148,8 @@ export async function lookup_bdev(kernel: Kernel, name: string): Promise<number>
 
 /**
  * Mounts a filesystem of a block device: the one that is mounted already (EBUSY when one is
- * read-only and
- * the other is not), or a new one that `fill_super` fills. Claims the device for the filesystem
- * type.
+ * read-only and the other is not), or a new one that `fill_super` fills. Claims the device for the
+ * filesystem type.
  */
 export async function mount_bdev(
   kernel: Kernel,

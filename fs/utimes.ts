@@ -76,8 +76,7 @@ export async function vfs_utimes(
 
 /**
  * Times are [atime, mtime]; tv_nsec UTIME_NOW or UTIME_OMIT, null for both now. `name` null: the
- * file of
- * `dfd` itself.
+ * file of `dfd` itself.
  */
 export async function sys_utimensat(
   task: task_struct,

@@ -1,8 +1,7 @@
 /**
  * fs/namei/create.ts - new names: mkdir, mknod, symlink, link. Linux: fs/namei.c.
  * The pattern of all: filename_create() looks the name up with i_rwsem of the directory held and
- * write
- * access taken; EEXIST wins over EROFS.
+ * write access taken; EEXIST wins over EROFS.
  */
 import { CAP_DAC_READ_SEARCH, CAP_MKNOD } from "../../kernel/include/cred.ts";
 import {

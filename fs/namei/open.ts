@@ -1,7 +1,6 @@
 /**
  * fs/namei/open.ts - open(2) from flags to file. Linux: build_open_flags in fs/open.c;
- * open_last_lookups,
- * lookup_open, do_open, do_tmpfile in fs/namei.c.
+ * open_last_lookups, lookup_open, do_open, do_tmpfile in fs/namei.c.
  *
  * Reading order: build_open_flags() -> do_filp_open() -> open_last_lookups() -> lookup_open() ->
  * do_open().

@@ -2,8 +2,7 @@
  * fs/namei/rename.ts - rename with all its flags. Linux: fs/namei.c.
  *
  * Lock order: level 1 of the freeze > s_vfs_rename_mutex (two directories only) > the directories,
- * ancestor
- * first > a moved subdirectory > files. So the tree cannot change while it is judged.
+ * ancestor first > a moved subdirectory > files. So the tree cannot change while it is judged.
  */
 import {
   EBUSY,

@@ -1,8 +1,7 @@
 /**
  * fs/namei/walk.ts - from a path to a dentry. Linux: fs/namei.c.
  * Differs: no RCU walk; each step holds references. A symlink's text is put in front of the rest of
- * the path
- * instead of on a stack, so the rules of trailing slashes hold for the joined text.
+ * the path instead of on a stack, so the rules of trailing slashes hold for the joined text.
  *
  * Reading order: path_lookupat() -> link_path_walk() -> walk_component() -> lookup_slow() /
  * step_into().
@@ -112,8 +111,7 @@ function set_path(nd: nameidata, to: path): MaybeWait {
 
 /**
  * Walks up to the last component, which is left in nd.last: nd.path is its directory. Symlinks on
- * the way
- * are followed.
+ * the way are followed.
  */
 export async function link_path_walk(nd: nameidata, name: string): Promise<void> {
   nd.last = "";

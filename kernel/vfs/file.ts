@@ -1,8 +1,7 @@
 /**
  * kernel/vfs/file.ts - the open file object. Linux: fs/file_table.c. Descriptor tables: fs/file.ts.
  * The last fput() hands the file to fs/ (`kernel.vfs_ops.__fput`), at once and not from task work
- * as
- * Linux does: whoever holds mmap_lock or an inode lock keeps the file until it has let go.
+ * as Linux does: whoever holds mmap_lock or an inode lock keeps the file until it has let go.
  */
 import type { Sometime, file, file_operations, inode, path } from "../include/fs.ts";
 import type { cred } from "../include/cred.ts";
@@ -50,8 +49,7 @@ class vfs_file implements file {
 
 /**
  * A file with one reference on `path`'s inode. f_mode is left 0 and nothing is opened: fs/open.ts
- * does
- * that. The caller has taken the references on the path that __fput will drop.
+ * does that. The caller has taken the references on the path that __fput will drop.
  */
 export function alloc_file(
   kernel: Kernel,

@@ -8,8 +8,7 @@
  * iput() -> evict().
  *
  * States: I_NEW (being read; others wait), then in use, then I_FREEING while evict() runs (iget
- * waits
- * for the end and makes a new one). Whoever waits does so on sb.s_inode_wait and looks again.
+ * waits for the end and makes a new one). Whoever waits does so on sb.s_inode_wait and looks again.
  * Invariant: an inode in s_inodes without I_NEW|I_FREEING may be taken by anyone with __iget.
  */
 import { EBUSY, EIO, EMLINK, ENXIO, ETXTBSY } from "../include/errno.ts";
@@ -203,8 +202,7 @@ export function inode_wake(inode: inode): void {
 
 /**
  * The inode of that number with a reference. Fresh ones come with I_NEW set: the caller reads them
- * in
- * and ends with unlock_new_inode or iget_failed; another caller waits for that.
+ * in and ends with unlock_new_inode or iget_failed; another caller waits for that.
  */
 export function iget_locked(sb: super_block, ino: number): Sometime<inode> {
   const found = sb.s_inodes.get(ino);

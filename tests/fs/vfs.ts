@@ -1,7 +1,6 @@
 /**
  * tests/fs/vfs.ts - a booted VFS over RAM, and processes whose calls answer with a value or the
- * name of the
- * error ("ENOENT"), so that a test reads like a recorded case.
+ * name of the error ("ENOENT"), so that a test reads like a recorded case.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import { AT_EMPTY_PATH, AT_FDCWD } from "../../kernel/include/fcntl.ts";

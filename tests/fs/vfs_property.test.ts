@@ -1,9 +1,8 @@
 /**
  * Processes that make, move and remove names below one directory at random, under random schedules.
- * What must hold
- * at the end, whatever happened: no error that a file system without a disk cannot have, link
- * counts equal to names, and no
- * reference left: the filesystem can be unmounted and every inode is freed.
+ * What must hold at the end, whatever happened: no error that a file system without a disk cannot
+ * have, link counts equal to names, and no reference left: the filesystem can be unmounted and
+ * every inode is freed.
  */
 import {
   O_CREAT,
