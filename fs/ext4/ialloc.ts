@@ -432,7 +432,9 @@ function init_fields(inode: inode, dir: inode, ino: number): void {
     : 0;
   ei.i_extra_isize = sbi.s_want_extra_isize;
   ei.i_inline_off = 0;
-  if (has_incompat(sb, M.EXT4_FEATURE_INCOMPAT_INLINE_DATA)) {
+  // data that is to be mapped cannot be in the inode
+  const may_inline = S_ISDIR(inode.i_mode) || (ei.i_flags & M.EXT4_DAX_FL) === 0;
+  if (may_inline && has_incompat(sb, M.EXT4_FEATURE_INCOMPAT_INLINE_DATA)) {
     ext4_set_inode_state(inode, EXT4_STATE_MAY_INLINE_DATA);
   }
   const project = has_ro_compat(sb, M.EXT4_FEATURE_RO_COMPAT_PROJECT);

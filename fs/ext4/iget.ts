@@ -57,6 +57,7 @@ import {
   EXT4_MOUNT2_HURD_COMPAT,
   EXT4_MOUNT_NO_UID32,
   EXT4_SB,
+  EXT4_STATE_MAY_INLINE_DATA,
   EXT4_STATE_XATTR,
   ext4_error,
   ext4_error_inode,
@@ -227,6 +228,7 @@ function read_extra(inode: inode, ei: ext4_inode_info, iloc: ext4_iloc): void {
   if (magic !== M.EXT4_XATTR_MAGIC) return;
   ext4_set_inode_state(inode, EXT4_STATE_XATTR);
   ext4_find_inline_data_nolock(inode, iloc.bh.b_data, iloc.offset);
+  if (ext4_has_inline_data(inode)) ext4_set_inode_state(inode, EXT4_STATE_MAY_INLINE_DATA);
 }
 
 function check_block_references(inode: inode, ei: ext4_inode_info): void {
