@@ -257,10 +257,14 @@ class user_iter extends iter_base implements iov_iter {
     );
   }
 
-  /** One piece within a user page, straight between the two frames. */
+  /**
+   * Straight between the frames, page by page. `twice`: the copy that bypasses the cache goes for
+   * the rest byte by byte after a bad fault, and so meets that fault again.
+   */
   #frame_piece(
     n: number,
     write: boolean,
+    twice: boolean,
     copy: (paddr: number, n: number) => void,
   ): Sometime<number> {
     const { PAGE_SIZE } = this.kernel;
@@ -274,11 +278,13 @@ class user_iter extends iter_base implements iov_iter {
       if (paddr < 0) {
         if (this.#task.pagefault_disabled > 0) return done;
         const before = done;
-        return then(user_fault(this.#mm, at, write, false), (sig) => {
+        const fault = () => user_fault(this.#mm, at, write, false);
+        const again = then(fault(), (sig) => (sig !== null && twice ? fault() : sig));
+        return then(again, (sig) => {
           if (sig !== null) return before;
           // Steps on by itself: the pieces already copied are behind us.
           this.step(before);
-          const rest = this.#frame_piece(n - before, write, (p, k) => copy(p, k));
+          const rest = this.#frame_piece(n - before, write, twice, (p, k) => copy(p, k));
           return then(rest, (got) => {
             this.step(-before);
             return before + got;
@@ -294,7 +300,7 @@ class user_iter extends iter_base implements iov_iter {
   copy_phys_to_iter(paddr: number, len: number): Sometime<number> {
     let at = paddr;
     return this.#each(len, 0, (_done, n) =>
-      this.#frame_piece(n, true, (user, m) => {
+      this.#frame_piece(n, true, false, (user, m) => {
         this.phys.copy(user, at, m);
         at += m;
       }),
@@ -305,7 +311,7 @@ class user_iter extends iter_base implements iov_iter {
     let at = paddr;
     const buf = flush ? new Uint8Array(this.kernel.PAGE_SIZE) : null;
     return this.#each(len, 0, (_done, n) =>
-      this.#frame_piece(n, false, (user, m) => {
+      this.#frame_piece(n, false, flush, (user, m) => {
         if (buf === null) this.phys.copy(at, user, m);
         else {
           this.phys.copy_from(user, buf, 0, m);

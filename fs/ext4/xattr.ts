@@ -12,6 +12,7 @@ import {
   EFSBADCRC,
   EFSCORRUPTED,
   EINVAL,
+  EIO,
   ENODATA,
   EOPNOTSUPP,
   EPERM,
@@ -37,6 +38,7 @@ import {
   EXT4_STATE_XATTR,
   ext4_error,
   ext4_error_inode,
+  ext4_forced_shutdown,
   ext4_sb_bread,
   ext4_set_inode_state,
   ext4_test_inode_state,
@@ -322,6 +324,7 @@ export async function ext4_xattr_get(
   name_index: number,
   name: string,
 ): Promise<Uint8Array> {
+  if (ext4_forced_shutdown(EXT4_SB(inode.i_sb))) throw EIO;
   const raw = name_to_bytes(name);
   if (raw.length > 255) throw ERANGE;
   const value = await with_xattr_sem(inode, () =>
