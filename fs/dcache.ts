@@ -12,17 +12,9 @@
  * dput() and d_delete() may sleep, because the inode's last reference may go with the dentry.
  */
 import { ELOOP } from "../kernel/include/errno.ts";
-import type {
-  MaybeWait,
-  Sometime,
-  dentry,
-  inode,
-  path,
-  super_block,
-} from "../kernel/include/fs.ts";
+import type { MaybeWait, dentry, inode, path, super_block } from "../kernel/include/fs.ts";
 import {
   DCACHE_DONTCACHE,
-  DCACHE_MOUNTED,
   DCACHE_PAR_LOOKUP,
   DCACHE_UNHASHED,
   I_DONTCACHE,
@@ -74,8 +66,6 @@ export function d_make_root(inode: inode): dentry {
   return root;
 }
 
-export const d_is_negative = (d: dentry): boolean => d.d_inode === null;
-export const d_is_positive = (d: dentry): boolean => d.d_inode !== null;
 export const d_is_dir = (d: dentry): boolean => d.d_inode !== null && S_ISDIR(d.d_inode.i_mode);
 export const d_is_reg = (d: dentry): boolean => d.d_inode !== null && S_ISREG(d.d_inode.i_mode);
 export const d_is_symlink = (d: dentry): boolean => d.d_inode !== null && S_ISLNK(d.d_inode.i_mode);
@@ -83,17 +73,12 @@ export const d_can_lookup = (d: dentry): boolean =>
   d.d_inode !== null && d.d_inode.i_op.lookup !== undefined;
 export const d_unhashed = (d: dentry): boolean => (d.d_flags & DCACHE_UNHASHED) !== 0;
 export const IS_ROOT = (d: dentry): boolean => d.d_parent === d;
-export const d_mountpoint = (d: dentry): boolean => (d.d_flags & DCACHE_MOUNTED) !== 0;
 /** Unlinked but still in use. */
 export const d_unlinked = (d: dentry): boolean => d_unhashed(d) && !IS_ROOT(d);
 
 export function dget(d: dentry): dentry {
   d.d_count++;
   return d;
-}
-
-export function dget_parent(d: dentry): dentry {
-  return dget(d.d_parent);
 }
 
 /** Drops a reference. A cached name stays; an unhashed one goes, and with it perhaps its inode. */
@@ -291,13 +276,6 @@ export function d_find_alias(inode: inode): dentry | null {
   return null;
 }
 
-export function is_subdir(d: dentry, ancestor: dentry): boolean {
-  for (let at = d; ; at = at.d_parent) {
-    if (at === ancestor) return true;
-    if (IS_ROOT(at)) return false;
-  }
-}
-
 /** The child of `ancestor` on the way to `d`, or null if `d` is not below it. */
 export function d_ancestor(ancestor: dentry, d: dentry): dentry | null {
   for (let at = d; !IS_ROOT(at); at = at.d_parent) {
@@ -348,8 +326,6 @@ export function path_get(p: path): path {
   return p;
 }
 
-export const path_equal = (a: path, b: path): boolean => a.mnt === b.mnt && a.dentry === b.dentry;
-
 /** Text of a path as seen from `root`: "(unreachable)" in front when it is not below it. */
 export function d_path(p: path, root: path): string {
   const parts: string[] = [];
@@ -369,10 +345,4 @@ export function d_path(p: path, root: path): string {
   const reached = mnt === root.mnt && dentry === root.dentry;
   const attached = reached || (mnt.mnt_parent === mnt && dentry === mnt.mnt_root);
   return `${attached ? "" : "(unreachable)"}/${parts.reverse().join("/")}${gone}`;
-}
-
-/** Rethrows after the dentry was dropped: `await undo(dput(d), e)`. */
-export async function put_and_throw(p: Sometime<void>, e: unknown): Promise<never> {
-  await p;
-  throw e;
 }

@@ -6,7 +6,7 @@
 import { EBADF, EINVAL, EMFILE } from "../kernel/include/errno.ts";
 import { O_CLOEXEC } from "../kernel/include/fcntl.ts";
 import type { Sometime, file } from "../kernel/include/fs.ts";
-import { FMODE_OPENED, FMODE_PATH, FMODE_READ, FMODE_WRITER } from "../kernel/include/fs.ts";
+import { FMODE_OPENED, FMODE_PATH, FMODE_WRITER } from "../kernel/include/fs.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { put_write_access } from "../kernel/vfs/inode.ts";
@@ -197,5 +197,3 @@ export async function __fput(f: file): Promise<void> {
   await dput(dentry);
   await mntput(mnt);
 }
-
-export const file_readable = (f: file): boolean => (f.f_mode & FMODE_READ) !== 0;

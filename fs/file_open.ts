@@ -6,7 +6,6 @@ import type { cred } from "../kernel/include/cred.ts";
 import { EINVAL } from "../kernel/include/errno.ts";
 import {
   O_ACCMODE,
-  O_APPEND,
   O_CREAT,
   O_DIRECT,
   O_EXCL,
@@ -167,5 +166,3 @@ export async function handle_truncate(f: file): Promise<void> {
     put_write_access(inode);
   }
 }
-
-export const wants_append = (f: file): boolean => (f.f_flags & O_APPEND) !== 0;

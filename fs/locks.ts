@@ -11,7 +11,7 @@ import { FMODE_READ, FMODE_WRITE } from "../kernel/include/fs.ts";
 import type { wait_queue_head } from "../kernel/include/locks.ts";
 import { new_wait_queue } from "../kernel/locking/locks.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
-import { fcheck, with_fd } from "./file.ts";
+import { with_fd } from "./file.ts";
 
 interface file_lock_context {
   /** Holder and LOCK_SH or LOCK_EX; with the task that took it, for reports. */
@@ -77,10 +77,4 @@ export function sys_flock(task: task_struct, fd: number, cmd: number): Promise<v
 export function locks_remove_file(f: file): void {
   const ctx = f.f_inode.i_flctx as file_lock_context | null;
   if (ctx !== null) unlock(ctx, f);
-}
-
-/** Descriptor of a file that has a flock, for tests: LOCK_SH, LOCK_EX or 0. */
-export function flock_of(task: task_struct, fd: number): number {
-  const f = fcheck(task, fd);
-  return (f.f_inode.i_flctx as file_lock_context | null)?.held.get(f)?.type ?? 0;
 }

@@ -41,7 +41,6 @@ import {
   ATTR_MODE,
   ATTR_MTIME,
   ATTR_UID,
-  FMODE_PATH,
   FMODE_WRITE,
   MAY_ACCESS,
   MAY_CHDIR,
@@ -73,7 +72,7 @@ import {
 } from "../kernel/vfs/super.ts";
 import { new_iattr, notify_change, setattr_should_drop_sgid } from "./attr.ts";
 import { d_can_lookup } from "./dcache.ts";
-import { fd_install, fcheck_raw, get_unused_fd, with_fd, with_fd_raw } from "./file.ts";
+import { fd_install, get_unused_fd, with_fd, with_fd_raw } from "./file.ts";
 import { do_truncate } from "./file_open.ts";
 import { set_fs_pwd, set_fs_root, task_fs } from "./fs_struct.ts";
 import {
@@ -404,9 +403,4 @@ export function sys_chroot(task: task_struct, name: string): Promise<void> {
     if (task.cred.fsuid !== 0) throw EPERM;
     return set_fs_root(task_fs(task), p);
   });
-}
-
-/** EBADF unless `fd` is open; O_PATH descriptors count. */
-export function fd_is_path(task: task_struct, fd: number): boolean {
-  return (fcheck_raw(task, fd).f_mode & FMODE_PATH) !== 0;
 }

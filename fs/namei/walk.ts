@@ -8,7 +8,7 @@
  * Errors in the order of Linux: each component needs search permission (EACCES) before its name is
  * judged (ENAMETOOLONG) and looked up (ENOENT, ENOTDIR); ELOOP at the 41st symlink.
  */
-import { EBADF, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL } from "../../kernel/include/errno.ts";
+import { ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL } from "../../kernel/include/errno.ts";
 import { AT_FDCWD, NAME_MAX, PATH_MAX } from "../../kernel/include/fcntl.ts";
 import type { MaybeWait, Sometime, dentry, inode, path } from "../../kernel/include/fs.ts";
 import { MAY_EXEC } from "../../kernel/include/fs.ts";
@@ -308,8 +308,6 @@ export async function path_lookupat(
   return run_walk(path_init(task, dfd, name, flags), name);
 }
 
-export const user_path_at = path_lookupat;
-
 /** A lookup with the kernel's own root: device names of mount, for instance. */
 export async function kern_path(kernel: Kernel, name: string, follow: boolean): Promise<path> {
   check_pathname(name, 0);
@@ -359,12 +357,6 @@ export async function with_path<T>(
   } finally {
     await path_put(p);
   }
-}
-
-/** EBADF for a descriptor that is none: *at calls with a relative path check it first. */
-export function check_dfd(task: task_struct, dfd: number): void {
-  if (dfd !== AT_FDCWD && !(dfd >= 0)) throw EBADF;
-  if (dfd !== AT_FDCWD) fcheck_raw(task, dfd);
 }
 
 export { mntput };

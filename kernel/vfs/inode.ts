@@ -11,7 +11,7 @@
  * waits for the end and makes a new one). Whoever waits does so on sb.s_inode_wait and looks again.
  * Invariant: an inode in s_inodes without I_NEW|I_FREEING may be taken by anyone with __iget.
  */
-import { EBUSY, EIO, EMLINK, ENXIO, ETXTBSY } from "../include/errno.ts";
+import { EBUSY, EIO, ENXIO, ETXTBSY } from "../include/errno.ts";
 import type {
   MaybeWait,
   Sometime,
@@ -465,12 +465,6 @@ export function set_nlink(inode: inode, nlink: number): void {
   inode.i_nlink = nlink;
 }
 
-/** EMLINK when a further link would exceed what the filesystem holds. */
-export function check_max_links(inode: inode): void {
-  const max = inode.i_sb.s_max_links;
-  if (max > 0 && inode.i_nlink >= max) throw EMLINK;
-}
-
 // --- dirtying ---
 
 /** Marks inode or pages dirty and tells the filesystem (s_op.dirty_inode), which may sleep. */
@@ -514,10 +508,6 @@ export function mark_inode_dirty_sync(inode: inode): Sometime<void> {
 /** For mm: a page of the file became dirty. Never calls the filesystem, never sleeps. */
 export function mark_inode_dirty_pages(inode: inode): void {
   set_dirty(inode, I_DIRTY_PAGES);
-}
-
-export function inode_is_dirty(inode: inode): boolean {
-  return (inode.i_state & I_DIRTY) !== 0;
 }
 
 // --- attributes of new inodes ---
