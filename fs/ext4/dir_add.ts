@@ -47,7 +47,11 @@ import {
 import { ext4_journal_get_write_access, type handle_t } from "./ext4_jbd2.ts";
 import { is_bad_dx } from "./htree.ts";
 import { ext4_dx_add_entry, make_indexed_dir } from "./htree_write.ts";
-import { empty_inline_dir, ext4_delete_inline_entry, ext4_try_add_inline_entry } from "./inline_dir.ts";
+import {
+  empty_inline_dir,
+  ext4_delete_inline_entry,
+  ext4_try_add_inline_entry,
+} from "./inline_dir.ts";
 import { ext4_has_inline_data } from "./inode.ts";
 import { ext4_mark_inode_dirty } from "./inode_write.ts";
 import type { ext4_found } from "./namei.ts";
@@ -260,4 +264,3 @@ function is_empty_from(dir: inode, bh: buffer_head, from: number, block: number)
   }
   return true;
 }
-

@@ -80,11 +80,7 @@ export function ext4_handle_dirty_dx_node(
   bh: buffer_head,
 ): Sometime<void> {
   if (dir_csum_size(dir) && !ext4_dx_csum_set(EXT4_I(dir).i_csum_seed, bh.b_data)) {
-    ext4_warning_inode(
-      dir,
-      "ext4_dx_csum_set",
-      "dir seems corrupt?  Run e2fsck -D.",
-    );
+    ext4_warning_inode(dir, "ext4_dx_csum_set", "dir seems corrupt?  Run e2fsck -D.");
   }
   return ext4_handle_dirty_metadata(handle, dir, bh);
 }
@@ -142,7 +138,9 @@ export async function ext4_append(
 
 // --- entries ----------------------------------------------------------------------------------
 
-const FILE_TYPE: readonly number[] = Object.freeze([0, 5, 3, 0, 2, 0, 4, 0, 1, 0, 7, 0, 6, 0, 0, 0]);
+const FILE_TYPE: readonly number[] = Object.freeze([
+  0, 5, 3, 0, 2, 0, 4, 0, 1, 0, 7, 0, 6, 0, 0, 0,
+]);
 
 /** file_type of an entry for an inode of that mode: 0 without the filetype feature. */
 export function ext4_de_type(dir: inode, mode: number): number {
@@ -278,4 +276,3 @@ export function init_empty_leaf(dir: inode, bh: buffer_head): void {
   set_de_rec_len(dir, bh.b_data, 0, bh.b_data.length - dir_csum_size(dir));
   ext4_initialize_dirent_tail(dir, bh);
 }
-

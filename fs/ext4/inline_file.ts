@@ -12,7 +12,13 @@ import type { inode } from "../../kernel/include/fs.ts";
 import type { page } from "../../kernel/include/mm_types.ts";
 import { mark_inode_dirty } from "../../kernel/vfs/inode.ts";
 import { grab_cache_page_write_begin } from "../../mm/filemap.ts";
-import { PageUptodate, page_address, put_page, SetPageUptodate, unlock_page } from "../../mm/page.ts";
+import {
+  PageUptodate,
+  page_address,
+  put_page,
+  SetPageUptodate,
+  unlock_page,
+} from "../../mm/page.ts";
 import {
   __block_write_begin,
   block_commit_write,
@@ -20,10 +26,7 @@ import {
   create_empty_buffers,
   page_has_buffers,
 } from "../buffer.ts";
-import {
-  EXT4_STATE_MAY_INLINE_DATA,
-  ext4_clear_inode_state,
-} from "./ext4_fs.ts";
+import { EXT4_STATE_MAY_INLINE_DATA, ext4_clear_inode_state } from "./ext4_fs.ts";
 import {
   EXT4_DATA_TRANS_BLOCKS,
   EXT4_HT_INODE,
@@ -288,4 +291,3 @@ export async function ext4_write_inline_data_end(
   if (short()) await after_failure(inode);
   return n;
 }
-

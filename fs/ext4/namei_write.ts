@@ -36,7 +36,12 @@ import { brelse } from "../buffer.ts";
 import { d_instantiate, d_instantiate_new, d_tmpfile } from "../dcache.ts";
 import { ext4_set_aops } from "./aops.ts";
 import { ext4_dir_inode_operations, ext4_dir_operations } from "./dir.ts";
-import { ext4_add_entry, ext4_delete_entry, ext4_empty_dir, ext4_update_dx_flag } from "./dir_add.ts";
+import {
+  ext4_add_entry,
+  ext4_delete_entry,
+  ext4_empty_dir,
+  ext4_update_dx_flag,
+} from "./dir_add.ts";
 import { de_inode, is_dx } from "./dirent.ts";
 import {
   ext4_append,
@@ -208,12 +213,7 @@ export function ext4_create(
   return make_named(dir, dentry, mode, (_handle, inode) => set_file_ops(inode));
 }
 
-export function ext4_mknod(
-  dir: inode,
-  dentry: dentry,
-  mode: number,
-  rdev: number,
-): Promise<void> {
+export function ext4_mknod(dir: inode, dentry: dentry, mode: number, rdev: number): Promise<void> {
   return make_named(dir, dentry, mode, (_handle, inode) => {
     init_special_inode(inode, inode.i_mode, rdev);
     inode.i_op = ext4_special_inode_operations;
@@ -221,11 +221,7 @@ export function ext4_mknod(
 }
 
 /** An empty directory in `inode`: in the inode itself when it may be, else one block. */
-export async function ext4_init_new_dir(
-  handle: handle_t,
-  dir: inode,
-  inode: inode,
-): Promise<void> {
+export async function ext4_init_new_dir(handle: handle_t, dir: inode, inode: inode): Promise<void> {
   if (ext4_test_inode_state(inode, EXT4_STATE_MAY_INLINE_DATA)) {
     if (await ext4_try_create_inline_dir(handle, dir, inode)) return;
   }

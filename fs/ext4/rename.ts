@@ -29,7 +29,12 @@ import {
   unlock_new_inode,
 } from "../../kernel/vfs/inode.ts";
 import { brelse, type buffer_head } from "../buffer.ts";
-import { ext4_add_entry, ext4_delete_entry, ext4_empty_dir, ext4_update_dx_flag } from "./dir_add.ts";
+import {
+  ext4_add_entry,
+  ext4_delete_entry,
+  ext4_empty_dir,
+  ext4_update_dx_flag,
+} from "./dir_add.ts";
 import {
   de_file_type,
   de_inode,
@@ -386,11 +391,7 @@ async function rename_one_way(
 
 // --- exchange ---------------------------------------------------------------------------------
 
-async function exchange_names(
-  handle: handle_t,
-  a: ext4_renament,
-  b: ext4_renament,
-): Promise<void> {
+async function exchange_names(handle: handle_t, a: ext4_renament, b: ext4_renament): Promise<void> {
   const a_dir = S_ISDIR(a.inode!.i_mode);
   const b_dir = S_ISDIR(b.inode!.i_mode);
   if (a_dir) await ext4_rename_dir_prepare(handle, a);

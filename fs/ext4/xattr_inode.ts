@@ -38,7 +38,11 @@ import {
 } from "./ext4_jbd2.ts";
 import { ext4_file_inode_operations, ext4_file_operations } from "./file.ts";
 import { ext4_new_inode } from "./ialloc.ts";
-import { ext4_mark_iloc_dirty, ext4_mark_inode_dirty, ext4_reserve_inode_write } from "./inode_write.ts";
+import {
+  ext4_mark_iloc_dirty,
+  ext4_mark_inode_dirty,
+  ext4_reserve_inode_write,
+} from "./inode_write.ts";
 import { ext4_orphan_add, ext4_orphan_del } from "./orphan.ts";
 import {
   ext4_xattr_inode_get_hash,
@@ -193,11 +197,7 @@ async function create(
   return ea;
 }
 
-async function find_equal(
-  inode: inode,
-  value: Uint8Array,
-  hash: number,
-): Promise<inode | null> {
+async function find_equal(inode: inode, value: Uint8Array, hash: number): Promise<inode | null> {
   for (const ino of cache(inode.i_sb).get(hash) ?? []) {
     let ea: inode;
     try {

@@ -8,13 +8,7 @@
  * Reading order: ext4_xattr_set -> ext4_xattr_set_handle -> ibody_set, block_set; ext4_xattr_delete_inode.
  * Locks: xattr_sem for writing; a handle is open.
  */
-import {
-  EEXIST,
-  ENODATA,
-  ENOSPC,
-  ERANGE,
-  is_errno,
-} from "../../kernel/include/errno.ts";
+import { EEXIST, ENODATA, ENOSPC, ERANGE, is_errno } from "../../kernel/include/errno.ts";
 import { XATTR_CREATE, XATTR_REPLACE } from "../../kernel/include/fcntl.ts";
 import type { inode, super_block } from "../../kernel/include/fs.ts";
 import { name_to_bytes } from "../../kernel/lib/utf8.ts";
@@ -52,7 +46,11 @@ import {
 } from "./ext4_jbd2.ts";
 import { ext4_find_inline_data_nolock } from "./inline.ts";
 import { ext4_get_inode_loc, type ext4_iloc } from "./inode.ts";
-import { ext4_mark_iloc_dirty, ext4_mark_inode_dirty, ext4_reserve_inode_write } from "./inode_write.ts";
+import {
+  ext4_mark_iloc_dirty,
+  ext4_mark_inode_dirty,
+  ext4_reserve_inode_write,
+} from "./inode_write.ts";
 import {
   EXT4_FREE_BLOCKS_FORGET,
   EXT4_FREE_BLOCKS_METADATA,

@@ -17,7 +17,10 @@ function rng(seed: number): (n: number) => number {
 }
 
 const names = async (p: Process, dir: string): Promise<string[]> =>
-  (await p.readdir(dir)).map((e) => e.name).filter((n) => n !== "." && n !== "..").sort();
+  (await p.readdir(dir))
+    .map((e) => e.name)
+    .filter((n) => n !== "." && n !== "..")
+    .sort();
 
 /** `count` names for one file in /mnt/d, then all looked up, listed and removed in another order. */
 async function many_names(p: Process, count: number, name: (i: number) => string): Promise<void> {
@@ -94,35 +97,43 @@ t("names come and go at random as in a model", async () => {
   });
 });
 
-t("a directory counts its subdirectories to 64999 and then says 1", async () => {
-  await on_ext4({ mkfs: "-b 1024 -N 70000", size: "128M" }, async (p) => {
-    await p.mkdir("/mnt/d");
-    for (let i = 0; i < 64_999; i++) await p.mkdir(`/mnt/d/${i}`);
-    assert.is((await p.stat("/mnt/d")).nlink, 1);
-  });
-}, { groups: ["long"], timeout_ms: 300_000 });
+t(
+  "a directory counts its subdirectories to 64999 and then says 1",
+  async () => {
+    await on_ext4({ mkfs: "-b 1024 -N 70000", size: "128M" }, async (p) => {
+      await p.mkdir("/mnt/d");
+      for (let i = 0; i < 64_999; i++) await p.mkdir(`/mnt/d/${i}`);
+      assert.is((await p.stat("/mnt/d")).nlink, 1);
+    });
+  },
+  { groups: ["long"], timeout_ms: 300_000 },
+);
 
-t("a full index is ENOSPC, with large_dir it grows a third level", async () => {
-  const name = (i: number): string => `${i}${"n".repeat(250)}`.slice(0, 250);
-  await on_ext4({ mkfs: "-b 1024", size: "128M" }, async (p, m) => {
-    await p.mkdir("/mnt/d");
-    await p.close(await p.open("/mnt/f", 0o302, 0o644));
-    let made = 0;
-    try {
-      for (;;) await p.link("/mnt/f", `/mnt/d/${name(made++)}`);
-    } catch (e) {
-      assert.is(p.error_code(e), "ENOSPC");
-    }
-    assert.ok(made > 20_000, `only ${made} names`);
-    assert.match(m.dmesg(), /Directory \(ino: \d+\) index full, reach max htree level :2/);
-    return "dirty";
-  });
-  await on_ext4({ mkfs: "-b 1024 -O large_dir", size: "128M" }, async (p) => {
-    await p.mkdir("/mnt/d");
-    await p.close(await p.open("/mnt/f", 0o302, 0o644));
-    for (let i = 0; i < 40_000; i++) await p.link("/mnt/f", `/mnt/d/${name(i)}`);
-    assert.is((await names(p, "/mnt/d")).length, 40_000);
-  });
-}, { groups: ["long"], timeout_ms: 300_000 });
+t(
+  "a full index is ENOSPC, with large_dir it grows a third level",
+  async () => {
+    const name = (i: number): string => `${i}${"n".repeat(250)}`.slice(0, 250);
+    await on_ext4({ mkfs: "-b 1024", size: "128M" }, async (p, m) => {
+      await p.mkdir("/mnt/d");
+      await p.close(await p.open("/mnt/f", 0o302, 0o644));
+      let made = 0;
+      try {
+        for (;;) await p.link("/mnt/f", `/mnt/d/${name(made++)}`);
+      } catch (e) {
+        assert.is(p.error_code(e), "ENOSPC");
+      }
+      assert.ok(made > 20_000, `only ${made} names`);
+      assert.match(m.dmesg(), /Directory \(ino: \d+\) index full, reach max htree level :2/);
+      return "dirty";
+    });
+    await on_ext4({ mkfs: "-b 1024 -O large_dir", size: "128M" }, async (p) => {
+      await p.mkdir("/mnt/d");
+      await p.close(await p.open("/mnt/f", 0o302, 0o644));
+      for (let i = 0; i < 40_000; i++) await p.link("/mnt/f", `/mnt/d/${name(i)}`);
+      assert.is((await names(p, "/mnt/d")).length, 40_000);
+    });
+  },
+  { groups: ["long"], timeout_ms: 300_000 },
+);
 
 t.run();

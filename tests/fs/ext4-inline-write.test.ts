@@ -22,7 +22,10 @@ const contents = async (p: Process, file: string): Promise<Uint8Array> => {
   return out.subarray(0, n);
 };
 const names = async (p: Process, dir: string): Promise<string[]> =>
-  (await p.readdir(dir)).map((e) => e.name).filter((n) => n !== "." && n !== "..").sort();
+  (await p.readdir(dir))
+    .map((e) => e.name)
+    .filter((n) => n !== "." && n !== "..")
+    .sort();
 
 for (const mount of ["", "nodelalloc"]) {
   for (const mkfs of [INLINE_256, INLINE_1K]) {

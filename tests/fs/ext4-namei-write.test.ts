@@ -1,9 +1,5 @@
 /** tests/fs/ext4-namei-write.test.ts - names on ext4: made, linked, renamed, removed; e2fsck agrees. */
-import {
-  RENAME_EXCHANGE,
-  RENAME_NOREPLACE,
-  RENAME_WHITEOUT,
-} from "../../kernel/include/fcntl.ts";
+import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from "../../kernel/include/fcntl.ts";
 import { MKDEV, S_IFCHR, S_IFIFO, S_IFMT } from "../../kernel/include/stat.ts";
 import type { Process } from "../../tools/api/process.ts";
 import { assert, suite } from "../lib/suite.ts";
@@ -15,7 +11,10 @@ const O_CREAT_EXCL_RDWR = 0o302;
 const O_TMPFILE_RDWR = 0o20200002;
 
 const names = async (p: Process, dir: string): Promise<string[]> =>
-  (await p.readdir(dir)).map((e) => e.name).filter((n) => n !== "." && n !== "..").sort();
+  (await p.readdir(dir))
+    .map((e) => e.name)
+    .filter((n) => n !== "." && n !== "..")
+    .sort();
 const touch = async (p: Process, file: string): Promise<void> =>
   p.close(await p.open(file, O_CREAT_EXCL_RDWR, 0o644));
 async function code(p: Process, fn: () => unknown): Promise<string | null> {
@@ -79,7 +78,8 @@ t("what was made is there after unmounting and mounting again", async () => {
 
 t("a rename replaces a file, and an empty directory, and moves .. along", async () => {
   await on_ext4({}, async (p) => {
-    for (const d of ["a", "b", "a/dir", "b/empty", "b/full", "b/full/x"]) await p.mkdir(`/mnt/${d}`);
+    for (const d of ["a", "b", "a/dir", "b/empty", "b/full", "b/full/x"])
+      await p.mkdir(`/mnt/${d}`);
     await touch(p, "/mnt/a/f");
     await touch(p, "/mnt/b/f");
     const ino = (await p.stat("/mnt/a/f")).ino;
