@@ -1,6 +1,7 @@
 /**
- * fs/ext4/dirent_write.ts - changing one directory block: room for a name, a name put in, a name taken out,
- * a block more. Linux: the lower half of fs/ext4/namei.c. Which block a name belongs in: dir_add.ts, htree_write.ts.
+ * fs/ext4/dirent_write.ts - changing one directory block: room for a name, a name put in, a name
+ * taken out, a block more. Linux: the lower half of fs/ext4/namei.c. Which block a name belongs in:
+ * dir_add.ts, htree_write.ts.
  *
  * With metadata_csum the last 12 bytes of a leaf are its tail, which no entry may reach into; it is
  * filled in by ext4_handle_dirty_dirblock(). Locks: i_rwsem of the directory; a handle is open.
@@ -85,7 +86,9 @@ export function ext4_handle_dirty_dx_node(
   return ext4_handle_dirty_metadata(handle, dir, bh);
 }
 
-/** A logical block's buffer, made (all zero, dirty) when it is a hole. Throws ENOSPC, EIO, EUCLEAN. */
+/**
+ * A logical block's buffer, made (all zero, dirty) when it is a hole. Throws ENOSPC, EIO, EUCLEAN.
+ */
 export async function ext4_bread_create(
   handle: handle_t,
   inode: inode,
@@ -110,7 +113,10 @@ export async function ext4_bread_create(
   return bh;
 }
 
-/** One more block at the end of a directory: its buffer (referenced, write access) and logical number. */
+/**
+ * One more block at the end of a directory: its buffer (referenced, write access) and logical
+ * number.
+ */
 export async function ext4_append(
   handle: handle_t,
   dir: inode,
@@ -215,8 +221,8 @@ export function ext4_insert_dentry(
 }
 
 /**
- * Takes the entry at `del` out of [start, start + size): its room goes to the entry before it. Throws
- * ENOENT when no entry begins there, EUCLEAN.
+ * Takes the entry at `del` out of [start, start + size): its room goes to the entry before it.
+ * Throws ENOENT when no entry begins there, EUCLEAN.
  */
 export function ext4_generic_delete_entry(
   dir: inode,
@@ -248,7 +254,10 @@ export function ext4_generic_delete_entry(
   throw ENOENT;
 }
 
-/** "." and ".." at the beginning of a block; ".." takes the whole rest (less the tail) or just its size. */
+/**
+ * "." and ".." at the beginning of a block; ".." takes the whole rest (less the tail) or just its
+ * size.
+ */
 export function ext4_init_dot_dotdot(
   inode: inode,
   b: Uint8Array,

@@ -2,10 +2,10 @@
  * fs/ext4/htree_write.ts - directories with a hash tree: changing the index. Linux: fs/ext4/namei.c
  * (make_indexed_dir, do_split, ext4_dx_add_entry). Following it: htree.ts.
  *
- * A full leaf is split in two by hash: the upper half moves to a new block, which gets an entry behind
- * the one of the old block. A full index node is split the same way, from the top down, and the way is
- * looked up anew; a full root moves into a new node below it. Names never move back: the tree only grows.
- * Locks: i_rwsem of the directory; a handle is open.
+ * A full leaf is split in two by hash: the upper half moves to a new block, which gets an entry
+ * behind the one of the old block. A full index node is split the same way, from the top down, and
+ * the way is looked up anew; a full root moves into a new node below it. Names never move back: the
+ * tree only grows. Locks: i_rwsem of the directory; a handle is open.
  */
 import { EFSCORRUPTED, ENOSPC, is_errno } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -133,8 +133,8 @@ function split_point(map: readonly mapped[], blocksize: number): number {
 }
 
 /**
- * Splits the leaf in `bh`; returns the block of the two that a name with `hash` belongs in, referenced (the
- * caller keeps its reference on `bh` too).
+ * Splits the leaf in `bh`; returns the block of the two that a name with `hash` belongs in,
+ * referenced (the caller keeps its reference on `bh` too).
  */
 async function do_split(
   handle: handle_t,
@@ -393,7 +393,10 @@ async function try_add(
   }
 }
 
-/** Adds a name to an indexed directory. Throws ERR_BAD_DX_DIR when the index is of no use, and as ext4_add_entry. */
+/**
+ * Adds a name to an indexed directory. Throws ERR_BAD_DX_DIR when the index is of no use, and as
+ * ext4_add_entry.
+ */
 export async function ext4_dx_add_entry(
   handle: handle_t,
   dir: inode,

@@ -1,10 +1,10 @@
 /**
- * fs/ext4/inline_dir.ts - names in an inline directory: put in, taken out. Linux: fs/ext4/inline.c. Finding and
- * listing them: inline.ts.
+ * fs/ext4/inline_dir.ts - names in an inline directory: put in, taken out. Linux: fs/ext4/inline.c.
+ * Finding and listing them: inline.ts.
  *
- * i_block holds the number of ".." and 56 bytes of entries; system.data, once it is needed, holds more
- * entries in all the room that the inode has. Each of the two is to its entries a block of its own. When both are
- * full the names move into a block, behind a "." and "..".
+ * i_block holds the number of ".." and 56 bytes of entries; system.data, once it is needed, holds
+ * more entries in all the room that the inode has. Each of the two is to its entries a block of its
+ * own. When both are full the names move into a block, behind a "." and "..".
  * Locks: i_rwsem of the directory, xattr_sem for writing; a handle is open.
  */
 import { EFSCORRUPTED, ENOSPC } from "../../kernel/include/errno.ts";
@@ -59,7 +59,10 @@ const regions = (dir: inode, iloc: ext4_iloc): region[] => {
   return tail.len > 0 ? [first_region(iloc), tail] : [first_region(iloc)];
 };
 
-/** The last entry of [start, start + old) takes the room up to `size`; without entries one unused is made. */
+/**
+ * The last entry of [start, start + old) takes the room up to `size`; without entries one unused is
+ * made.
+ */
 function ext4_update_final_de(
   dir: inode,
   b: Uint8Array,
@@ -138,7 +141,10 @@ async function add_locked(
   return false;
 }
 
-/** True: the name is in. False: the directory is (now) one of blocks, and the name is still to be added. */
+/**
+ * True: the name is in. False: the directory is (now) one of blocks, and the name is still to be
+ * added.
+ */
 export async function ext4_try_add_inline_entry(
   handle: handle_t,
   dir: inode,

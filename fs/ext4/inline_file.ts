@@ -1,10 +1,10 @@
 /**
  * fs/ext4/inline_file.ts - write(2) to a file whose data is in its inode. Linux: fs/ext4/inline.c.
  *
- * A write that fits is copied into page 0 of the cache and from there into the inode, under one handle from
- * begin to end. One that does not fit turns the page into an ordinary one first: with its blocks
- * allocated, or (delayed allocation) promised, in which case the inline form goes at writeback.
- * Lock order: handle, page lock, xattr_sem.
+ * A write that fits is copied into page 0 of the cache and from there into the inode, under one
+ * handle from begin to end. One that does not fit turns the page into an ordinary one first: with
+ * its blocks allocated, or (delayed allocation) promised, in which case the inline form goes at
+ * writeback. Lock order: handle, page lock, xattr_sem.
  */
 import { assert } from "../../kernel/assert.ts";
 import { EFSCORRUPTED, ENOSPC } from "../../kernel/include/errno.ts";
@@ -115,7 +115,9 @@ async function begin_in_inode(inode: inode, end: number): Promise<page | null | 
   return got;
 }
 
-/** Page 0 gets blocks and is dirty; the inode has a block map again. xattr_sem and page lock held. */
+/**
+ * Page 0 gets blocks and is dirty; the inode has a block map again. xattr_sem and page lock held.
+ */
 async function move_to_page(
   handle: handle_t,
   inode: inode,
@@ -183,8 +185,8 @@ async function ext4_convert_inline_data_to_extent(inode: inode): Promise<void> {
 }
 
 /**
- * write_begin: a locked page when the write fits into the inode (a handle is open then). Null: it does not, and
- * what was inline is in a page with blocks now.
+ * write_begin: a locked page when the write fits into the inode (a handle is open then). Null: it
+ * does not, and what was inline is in a page with blocks now.
  */
 export async function ext4_try_to_write_inline_data(
   inode: inode,

@@ -1,12 +1,12 @@
 /**
- * fs/ext4/inline_write.ts - changing data kept in the inode: room for it, and moving it out into blocks.
- * Linux: fs/ext4/inline.c. Reading: inline.ts; writes through the page cache: inline_file.ts; directories:
- * inline_dir.ts.
+ * fs/ext4/inline_write.ts - changing data kept in the inode: room for it, and moving it out into
+ * blocks. Linux: fs/ext4/inline.c. Reading: inline.ts; writes through the page cache:
+ * inline_file.ts; directories: inline_dir.ts.
  *
- * The first 60 bytes are in i_block, the rest is the value of system.data, an attribute in the inode. What is
- * changed is the inode's place in the inode table, which ext4_mark_inode_dirty() then gives its checksum.
- * EXT4_STATE_MAY_INLINE_DATA: new data may go into the inode. Without it, inline data that is still there is
- * on its way into delayed blocks, and goes at writeback.
+ * The first 60 bytes are in i_block, the rest is the value of system.data, an attribute in the
+ * inode. What is changed is the inode's place in the inode table, which ext4_mark_inode_dirty()
+ * then gives its checksum. EXT4_STATE_MAY_INLINE_DATA: new data may go into the inode. Without it,
+ * inline data that is still there is on its way into delayed blocks, and goes at writeback.
  * Locks: xattr_sem for writing; a handle is open, opened before page locks and xattr_sem.
  */
 import { EFSCORRUPTED, ENOSPC, is_errno } from "../../kernel/include/errno.ts";
@@ -79,7 +79,10 @@ const system_data = (value: Uint8Array | null): xattr_info => ({
 
 // --- how much fits ----------------------------------------------------------------------------
 
-/** Bytes that the value of system.data can have beside the other attributes; 0 also for no room at all. */
+/**
+ * Bytes that the value of system.data can have beside the other attributes; 0 also for no room at
+ * all.
+ */
 export function max_inline_value(inode: inode, iloc: ext4_iloc): number {
   const a = ibody_room(inode, iloc);
   if (!a) return 0;
@@ -172,7 +175,9 @@ export async function ext4_update_inline_data(
   await mark_place(handle, inode, iloc);
 }
 
-/** Room for `len` bytes in the inode. Takes xattr_sem. Throws ENOSPC: the data must go into blocks. */
+/**
+ * Room for `len` bytes in the inode. Takes xattr_sem. Throws ENOSPC: the data must go into blocks.
+ */
 export async function ext4_prepare_inline_data(
   handle: handle_t,
   inode: inode,
@@ -207,7 +212,9 @@ export function ext4_write_inline_data(
   b.set(data.subarray(in_block), tail.off + pos + in_block - EXT4_MIN_INLINE_DATA_SIZE);
 }
 
-/** The inline form goes, and an empty block map takes its place. The data is the caller's business. */
+/**
+ * The inline form goes, and an empty block map takes its place. The data is the caller's business.
+ */
 export async function ext4_destroy_inline_data_nolock(
   handle: handle_t,
   inode: inode,
@@ -266,7 +273,9 @@ async function restore(
   }
 }
 
-/** Moves the data into block 0 of the file or directory. xattr_sem held. On errors all is as before. */
+/**
+ * Moves the data into block 0 of the file or directory. xattr_sem held. On errors all is as before.
+ */
 export async function ext4_convert_inline_data_nolock(
   handle: handle_t,
   inode: inode,

@@ -1,9 +1,10 @@
 /**
- * fs/ext4/namei_write.ts - making and removing names. Linux: fs/ext4/namei.c. Renaming: rename.ts. Putting a
- * name into a directory: dir_add.ts.
+ * fs/ext4/namei_write.ts - making and removing names. Linux: fs/ext4/namei.c. Renaming: rename.ts.
+ * Putting a name into a directory: dir_add.ts.
  *
- * Every operation is one handle; a failed one leaves an inode without links, which the last iput (after
- * the handle is closed) deletes. Locks: i_rwsem of the directory, and of the inode for unlink, rmdir, link.
+ * Every operation is one handle; a failed one leaves an inode without links, which the last iput
+ * (after the handle is closed) deletes. Locks: i_rwsem of the directory, and of the inode for
+ * unlink, rmdir, link.
  */
 import {
   EFSCORRUPTED,
@@ -145,8 +146,8 @@ export async function with_dir_handle(
 }
 
 /**
- * A new inode, `fill`ed and named `dentry`. When anything fails the inode loses its link and goes with
- * the last reference, outside the handle.
+ * A new inode, `fill`ed and named `dentry`. When anything fails the inode loses its link and goes
+ * with the last reference, outside the handle.
  */
 async function make_named(
   dir: inode,

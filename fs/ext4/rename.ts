@@ -1,9 +1,9 @@
 /**
  * fs/ext4/rename.ts - rename(2) and its flags. Linux: fs/ext4/namei.c (ext4_rename2).
  *
- * The order of steps decides what a crash leaves: the new name is written before the old one goes, and ".."
- * of a moved directory last. Putting in the new name may move the old entry (the directory gets an
- * index, or leaves its inode), so the old entry is looked at again before it is removed.
+ * The order of steps decides what a crash leaves: the new name is written before the old one goes,
+ * and ".." of a moved directory last. Putting in the new name may move the old entry (the directory
+ * gets an index, or leaves its inode), so the old entry is looked at again before it is removed.
  * Locks: i_rwsem of both directories, of the replaced inode and of moved directories.
  */
 import {
@@ -444,7 +444,10 @@ async function ext4_cross_rename(
   }
 }
 
-/** inode_operations.rename. Throws ENOENT, ENOTEMPTY, EMLINK, EXDEV (project), EINVAL, ENOSPC, EUCLEAN, EIO. */
+/**
+ * inode_operations.rename. Throws ENOENT, ENOTEMPTY, EMLINK, EXDEV (project), EINVAL, ENOSPC,
+ * EUCLEAN, EIO.
+ */
 export async function ext4_rename(
   old_dir: inode,
   old_dentry: dentry,

@@ -2,9 +2,9 @@
  * fs/ext4/xattr_inode.ts - attribute values in inodes of their own (feature ea_inode). Linux:
  * fs/ext4/xattr.c. Reading them: xattr.ts.
  *
- * Such an inode counts the entries that name it (in i_ctime and i_version) and keeps the hash of its value (in
- * i_atime), so that equal values are stored once. Without entries it is an orphan and goes.
- * Locks: the parent's xattr_sem is held; the value inode's i_rwsem while its count changes.
+ * Such an inode counts the entries that name it (in i_ctime and i_version) and keeps the hash of
+ * its value (in i_atime), so that equal values are stored once. Without entries it is an orphan and
+ * goes. Locks: the parent's xattr_sem is held; the value inode's i_rwsem while its count changes.
  */
 import { EFSCORRUPTED, is_errno } from "../../kernel/include/errno.ts";
 import type { inode, super_block } from "../../kernel/include/fs.ts";
@@ -100,7 +100,9 @@ export async function ext4_xattr_inode_update_ref(
   }
 }
 
-/** Takes an entry's count from its inode, which goes when it was the last. Failures are only logged. */
+/**
+ * Takes an entry's count from its inode, which goes when it was the last. Failures are only logged.
+ */
 export async function drop_value_inode(
   handle: handle_t,
   inode: inode,
@@ -215,7 +217,9 @@ async function find_equal(inode: inode, value: Uint8Array, hash: number): Promis
   return null;
 }
 
-/** An inode that holds the value, counted once more, with a reference: one there is, or a new one. */
+/**
+ * An inode that holds the value, counted once more, with a reference: one there is, or a new one.
+ */
 export async function ext4_xattr_inode_lookup_create(
   handle: handle_t,
   inode: inode,

@@ -2,8 +2,9 @@
  * fs/ext4/xattr_list.ts - a list of attributes taken apart, changed, and put together again. Linux:
  * ext4_xattr_set_entry() in fs/ext4/xattr.c, which moves the bytes instead; the result is the same.
  *
- * Entries stand at the front in their order, values at the back without gaps, the one set last in front.
- * In a block entries are sorted and hashed; in an inode they stand as they came and have no hash.
+ * Entries stand at the front in their order, values at the back without gaps, the one set last in
+ * front. In a block entries are sorted and hashed; in an inode they stand as they came and have no
+ * hash.
  */
 import type { inode } from "../../kernel/include/fs.ts";
 import {
@@ -86,8 +87,8 @@ function entry_hash(i: xattr_info, value_hash: number | null, is_block: boolean)
 }
 
 /**
- * The list with the change made, or null when it does not fit into `room` bytes (entries, terminator and
- * values). `ea`: number of the inode with the value, and the value's hash.
+ * The list with the change made, or null when it does not fit into `room` bytes (entries,
+ * terminator and values). `ea`: number of the inode with the value, and the value's hash.
  */
 export function change_xattrs(
   inode: inode,
@@ -164,7 +165,9 @@ export function encode_xattrs(a: xattr_area, items: readonly xattr_item[]): void
   }
 }
 
-/** The hash of a block's attributes: 0 when one of them has none, which means it is never shared. */
+/**
+ * The hash of a block's attributes: 0 when one of them has none, which means it is never shared.
+ */
 export function block_hash(items: readonly xattr_item[]): number {
   let hash = 0;
   for (const e of items) {

@@ -1,12 +1,13 @@
 /**
  * fs/ext4/xattr_write.ts - changing extended attributes. Linux: fs/ext4/xattr.c. Reading: xattr.ts.
  *
- * An attribute goes into the inode when it fits, else into the attribute block, else (ea_inode) its value goes
- * into an inode of its own. A block may belong to many inodes that have the same attributes: it is
- * copied before it is changed, and a block that comes out equal to another is given up for that one.
+ * An attribute goes into the inode when it fits, else into the attribute block, else (ea_inode) its
+ * value goes into an inode of its own. A block may belong to many inodes that have the same
+ * attributes: it is copied before it is changed, and a block that comes out equal to another is
+ * given up for that one.
  *
- * Reading order: ext4_xattr_set -> ext4_xattr_set_handle -> ibody_set, block_set; ext4_xattr_delete_inode.
- * Locks: xattr_sem for writing; a handle is open.
+ * Reading order: ext4_xattr_set -> ext4_xattr_set_handle -> ibody_set, block_set;
+ * ext4_xattr_delete_inode. Locks: xattr_sem for writing; a handle is open.
  */
 import { EEXIST, ENODATA, ENOSPC, ERANGE, is_errno } from "../../kernel/include/errno.ts";
 import { XATTR_CREATE, XATTR_REPLACE } from "../../kernel/include/fcntl.ts";
@@ -92,7 +93,10 @@ const has_ea_inode = (sb: super_block): boolean =>
 
 // --- the list in the inode --------------------------------------------------------------------
 
-/** The place for attributes in the inode, whether there are any or not; null: the inode is too small. */
+/**
+ * The place for attributes in the inode, whether there are any or not; null: the inode is too
+ * small.
+ */
 export function ibody_room(inode: inode, iloc: ext4_iloc): xattr_area | null {
   const { i_extra_isize } = EXT4_I(inode);
   const size = EXT4_SB(inode.i_sb).s_inode_size;
@@ -327,7 +331,10 @@ async function share_block(handle: handle_t, inode: inode, bh: buffer_head): Pro
   await dirty_block(handle, inode, bh);
 }
 
-/** The block with `items`: an equal one, the one at hand (changed in place), or a new one; null for none. */
+/**
+ * The block with `items`: an equal one, the one at hand (changed in place), or a new one; null for
+ * none.
+ */
 async function block_for(
   handle: handle_t,
   inode: inode,
@@ -503,8 +510,10 @@ export async function ext4_xattr_set_handle(
 }
 
 /**
- * Sets (value) or removes (null) an attribute. Flags XATTR_CREATE, XATTR_REPLACE. `name` without its prefix.
- * @throws EEXIST, ENODATA, ENOSPC no room in inode and block, ERANGE name too long, EUCLEAN, EBADMSG, EIO
+ * Sets (value) or removes (null) an attribute. Flags XATTR_CREATE, XATTR_REPLACE. `name` without
+ * its prefix.
+ * @throws EEXIST, ENODATA, ENOSPC no room in inode and block, ERANGE name too long, EUCLEAN,
+ * EBADMSG, EIO
  */
 export async function ext4_xattr_set(
   inode: inode,

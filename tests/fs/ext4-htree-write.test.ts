@@ -1,4 +1,6 @@
-/** tests/fs/ext4-htree-write.test.ts - large directories: the index is made, split, and survives. */
+/**
+ * tests/fs/ext4-htree-write.test.ts - large directories: the index is made, split, and survives.
+ */
 import type { Process } from "../../tools/api/process.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { on_ext4 } from "./ext4/on_ext4.ts";
@@ -22,7 +24,9 @@ const names = async (p: Process, dir: string): Promise<string[]> =>
     .filter((n) => n !== "." && n !== "..")
     .sort();
 
-/** `count` names for one file in /mnt/d, then all looked up, listed and removed in another order. */
+/**
+ * `count` names for one file in /mnt/d, then all looked up, listed and removed in another order.
+ */
 async function many_names(p: Process, count: number, name: (i: number) => string): Promise<void> {
   await p.mkdir("/mnt/d");
   await p.close(await p.open("/mnt/f", 0o302, 0o644));

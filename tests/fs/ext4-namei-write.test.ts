@@ -1,4 +1,6 @@
-/** tests/fs/ext4-namei-write.test.ts - names on ext4: made, linked, renamed, removed; e2fsck agrees. */
+/**
+ * tests/fs/ext4-namei-write.test.ts - names on ext4: made, linked, renamed, removed; e2fsck agrees.
+ */
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from "../../kernel/include/fcntl.ts";
 import { MKDEV, S_IFCHR, S_IFIFO, S_IFMT } from "../../kernel/include/stat.ts";
 import type { Process } from "../../tools/api/process.ts";

@@ -1,4 +1,7 @@
-/** tests/fs/ext4-xattr-write.test.ts - extended attributes set, moved, shared and removed; e2fsck agrees. */
+/**
+ * tests/fs/ext4-xattr-write.test.ts - extended attributes set, moved, shared and removed; e2fsck
+ * agrees.
+ */
 import type { Process } from "../../tools/api/process.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { on_ext4 } from "./ext4/on_ext4.ts";

@@ -1,4 +1,7 @@
-/** tests/fs/ext4/on_ext4.ts - a machine with one ext4, something done to it, and what e2fsck says afterwards. */
+/**
+ * tests/fs/ext4/on_ext4.ts - a machine with one ext4, something done to it, and what e2fsck says
+ * afterwards.
+ */
 import path from "node:path";
 import { Machine } from "../../../tools/api/machine.ts";
 import type { Process } from "../../../tools/api/process.ts";
@@ -42,8 +45,8 @@ export function assert_fsck_clean(image: Uint8Array): void {
 }
 
 /**
- * Makes (or takes) an ext4, mounts it at /mnt, runs `fn`, unmounts, and checks the media with e2fsck. The
- * kernel log must hold no ext4 error or warning, unless `fn` returns "dirty".
+ * Makes (or takes) an ext4, mounts it at /mnt, runs `fn`, unmounts, and checks the media with
+ * e2fsck. The kernel log must hold no ext4 error or warning, unless `fn` returns "dirty".
  */
 export async function on_ext4(
   opts: on_ext4_options,
