@@ -1,7 +1,8 @@
 /**
  * fs/ext4/blocks_count.ts - what an inode is charged for its blocks, and giving blocks back.
- * Linux: dquot_alloc_block() and dquot_free_block() as ext4 uses them (without quotas), the accounting half
- * of ext4_free_blocks(), ext4_inode_to_goal_block(). i_blocks counts units of 512 bytes. i_lock: the baton.
+ * Linux: dquot_alloc_block() and dquot_free_block() as ext4 uses them (without quotas), the
+ * accounting half of ext4_free_blocks(), ext4_inode_to_goal_block(). i_blocks counts units of 512
+ * bytes. i_lock: the baton.
  */
 import { assert } from "../../kernel/assert.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -28,7 +29,9 @@ import {
   ext4_free_blocks,
 } from "./mballoc.ts";
 
-/** Charges the inode for filesystem blocks (negative: the other way), within the task's open handle. */
+/**
+ * Charges the inode for filesystem blocks (negative: the other way), within the task's open handle.
+ */
 export async function ext4_charge_blocks(inode: inode, blocks: number): Promise<void> {
   if (blocks === 0) return;
   inode.i_blocks += blocks * (inode.i_sb.s_blocksize / 512);
@@ -66,9 +69,7 @@ export async function ext4_free_file_blocks(
 /** How the data blocks of this inode are freed: those that are metadata must be forgotten. */
 export function get_default_free_blocks_flags(inode: inode): number {
   const meta =
-    S_ISDIR(inode.i_mode) ||
-    S_ISLNK(inode.i_mode) ||
-    ext4_test_inode_flag(inode, EXT4_EA_INODE_FL);
+    S_ISDIR(inode.i_mode) || S_ISLNK(inode.i_mode) || ext4_test_inode_flag(inode, EXT4_EA_INODE_FL);
   return meta ? EXT4_FREE_BLOCKS_METADATA | EXT4_FREE_BLOCKS_FORGET : 0;
 }
 

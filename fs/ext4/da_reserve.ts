@@ -1,25 +1,22 @@
 /**
- * fs/ext4/da_reserve.ts - what delayed allocation has promised: counters, and clusters with both kinds of
- * blocks. Linux: ext4_da_reserve_space() and its siblings in fs/ext4/inode.c, pending reservations in
- * fs/ext4/extents_status.c.
+ * fs/ext4/da_reserve.ts - what delayed allocation has promised: counters, and clusters with both
+ * kinds of blocks. Linux: ext4_da_reserve_space() and its siblings in fs/ext4/inode.c, pending
+ * reservations in fs/ext4/extents_status.c.
  *
  * The rule: a cluster that holds a delayed-only block counts once in i_reserved_data_blocks and in
- * s_dirtyclusters_counter, unless a block of it is allocated already. Then its place is paid for, and the
- * cluster is noted as pending: should the allocated blocks be freed, it has to be promised again. Without
- * bigalloc a cluster is a block and nothing is ever pending.
+ * s_dirtyclusters_counter, unless a block of it is allocated already. Then its place is paid for,
+ * and the cluster is noted as pending: should the allocated blocks be freed, it has to be promised
+ * again. Without bigalloc a cluster is a block and nothing is ever pending.
  *
- * Locks: i_data_sem (write) for the extent status cache; the counters are plain (i_block_reservation_lock).
+ * Locks: i_data_sem (write) for the extent status cache; the counters are plain
+ * (i_block_reservation_lock).
  */
 import { ENOSPC } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
 import { ext4_charge_blocks } from "./blocks_count.ts";
 import { EXT_MAX_BLOCKS } from "./ext4.ts";
 import { EXT4_I, EXT4_SB, ext4_warning } from "./ext4_fs.ts";
-import {
-  ext4_ext_drop_refs,
-  ext4_ext_next_allocated_block,
-  ext4_find_extent,
-} from "./extents.ts";
+import { ext4_ext_drop_refs, ext4_ext_next_allocated_block, ext4_find_extent } from "./extents.ts";
 import { get_extent, leaf_of } from "./extents_node.ts";
 import {
   es_search,
@@ -62,8 +59,8 @@ export function ext4_da_release_space(inode: inode, clusters: number): void {
 }
 
 /**
- * Clusters promised are allocated now. `claim`: by writeback, so the inode is charged for them here;
- * otherwise whoever allocated them did that. i_data_sem held.
+ * Clusters promised are allocated now. `claim`: by writeback, so the inode is charged for them
+ * here; otherwise whoever allocated them did that. i_data_sem held.
  */
 export async function ext4_da_update_reserve_space(
   inode: inode,
@@ -111,7 +108,9 @@ const has_delonly = (inode: inode, clu: number): boolean => {
   return ext4_es_scan_range(inode, ext4_es_is_delonly, clu * ratio, clu * ratio + ratio - 1);
 };
 
-/** [lblk, lblk + len) was just allocated: its first and last clusters may hold delayed blocks still. */
+/**
+ * [lblk, lblk + len) was just allocated: its first and last clusters may hold delayed blocks still.
+ */
 export function ext4_revise_pending(inode: inode, lblk: number, len: number): void {
   const ratio = ratio_of(inode);
   if (ratio === 1 || len <= 0) return;
@@ -123,8 +122,8 @@ export function ext4_revise_pending(inode: inode, lblk: number, len: number): vo
 }
 
 /**
- * The allocated blocks of a pending cluster were freed (EXT4_FREE_BLOCKS_RERESERVE_CLUSTER): its delayed
- * blocks need a promise again, and the inode is charged for it no more.
+ * The allocated blocks of a pending cluster were freed (EXT4_FREE_BLOCKS_RERESERVE_CLUSTER): its
+ * delayed blocks need a promise again, and the inode is charged for it no more.
  */
 export async function ext4_rereserve_cluster(inode: inode, lblk: number): Promise<void> {
   const ratio = ratio_of(inode);
@@ -170,7 +169,9 @@ export async function ext4_insert_delayed_block(inode: inode, lblk: number): Pro
   ext4_es_insert_extent(inode, lblk, 1, 0, EXTENT_STATUS_DELAYED);
 }
 
-/** Forgets a range of the extent status cache, with what was promised for it. i_data_sem (write). */
+/**
+ * Forgets a range of the extent status cache, with what was promised for it. i_data_sem (write).
+ */
 export function ext4_es_drop(inode: inode, lblk: number, len: number): void {
   const ratio = ratio_of(inode);
   if (ratio === 1) {
@@ -196,7 +197,8 @@ function delonly_clusters(inode: inode, lblk: number, len: number): Set<number> 
   for (let i = es_search(t, lblk); i < t.lblk.length && t.lblk[i]! < end; i++) {
     if (!ext4_es_is_delonly(t.status[i]!)) continue;
     const last = Math.min(end, t.lblk[i]! + t.len[i]!) - 1;
-    for (let b = Math.max(lblk, t.lblk[i]!); b <= last; b += ratio) found.add(Math.floor(b / ratio));
+    for (let b = Math.max(lblk, t.lblk[i]!); b <= last; b += ratio)
+      found.add(Math.floor(b / ratio));
     found.add(Math.floor(last / ratio));
   }
   return found;

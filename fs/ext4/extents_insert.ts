@@ -1,11 +1,11 @@
 /**
- * fs/ext4/extents_insert.ts - putting an extent into the tree. Linux: ext4_ext_insert_extent() and below in
- * fs/ext4/extents.c.
+ * fs/ext4/extents_insert.ts - putting an extent into the tree. Linux: ext4_ext_insert_extent() and
+ * below in fs/ext4/extents.c.
  *
- * Reading order: ext4_ext_insert_extent -> (merge into a neighbour | room in the leaf | room in the next
- * leaf | ext4_ext_create_new_leaf -> ext4_ext_split or ext4_ext_grow_indepth).
- * A full leaf is not halved: what is behind the place moves to a new leaf, so that a file written from
- * front to back gets full leaves. A path is used up by a change: who goes on looks again.
+ * Reading order: ext4_ext_insert_extent -> (merge into a neighbour | room in the leaf | room in the
+ * next leaf | ext4_ext_create_new_leaf -> ext4_ext_split or ext4_ext_grow_indepth).
+ * A full leaf is not halved: what is behind the place moves to a new leaf, so that a file written
+ * from front to back gets full leaves. A path is used up by a change: who goes on looks again.
  *
  * Locks: i_data_sem (write), an open handle.
  */
@@ -182,8 +182,8 @@ async function move_to_new(
 }
 
 /**
- * Makes a new leaf, and new index nodes up to the level `at` of the path whose node has room, and moves into
- * them what is behind the path's way.
+ * Makes a new leaf, and new index nodes up to the level `at` of the path whose node has room, and
+ * moves into them what is behind the path's way.
  */
 async function ext4_ext_split(
   handle: handle_t,
@@ -328,7 +328,9 @@ async function ext4_ext_try_to_merge_up(
   await ext4_free_file_blocks(handle, inode, block, 1, flags);
 }
 
-/** Merges extent `i` of the leaf with its neighbours, and then the tree upwards. Not dirtied here. */
+/**
+ * Merges extent `i` of the leaf with its neighbours, and then the tree upwards. Not dirtied here.
+ */
 export async function ext4_ext_try_to_merge(
   handle: handle_t,
   inode: inode,
@@ -341,7 +343,9 @@ export async function ext4_ext_try_to_merge(
   await ext4_ext_try_to_merge_up(handle, inode, path);
 }
 
-/** Appends to or prepends before a neighbour in the leaf. Returns that neighbour's number, or -1. */
+/**
+ * Appends to or prepends before a neighbour in the leaf. Returns that neighbour's number, or -1.
+ */
 function join_neighbour(v: DataView, i: number, newext: ext4_extent_t): number {
   let near = i;
   let append = true;

@@ -1,9 +1,10 @@
 /**
  * fs/ext4/extents_map.ts - filling a hole of an extent-mapped file, or changing what is there.
- * Linux: ext4_ext_map_blocks() with EXT4_GET_BLOCKS_CREATE, fs/ext4/extents.c. Looking up: extents.ts.
+ * Linux: ext4_ext_map_blocks() with EXT4_GET_BLOCKS_CREATE, fs/ext4/extents.c. Looking up:
+ * extents.ts.
  *
- * With clusters (bigalloc) a cluster belongs to the file as a whole: a block beside an allocated one of the
- * same cluster has its place already and costs nothing.
+ * With clusters (bigalloc) a cluster belongs to the file as a whole: a block beside an allocated
+ * one of the same cluster has its place already and costs nothing.
  * Locks: i_data_sem (write), an open handle.
  */
 import { EFSCORRUPTED, is_errno } from "../../kernel/include/errno.ts";
@@ -39,10 +40,7 @@ import {
 } from "./extents.ts";
 import { ext4_ext_find_goal, ext4_ext_insert_extent } from "./extents_insert.ts";
 import { type ext4_extent_t, get_extent, leaf_of, near_ext } from "./extents_node.ts";
-import {
-  convert_initialized_extent,
-  ext4_ext_handle_unwritten_extents,
-} from "./extents_split.ts";
+import { convert_initialized_extent, ext4_ext_handle_unwritten_extents } from "./extents_split.ts";
 import {
   EXT4_FREE_BLOCKS_NO_QUOT_UPDATE,
   EXT4_MB_DELALLOC_RESERVED,
@@ -76,8 +74,8 @@ export async function ext4_ext_search_right(
 }
 
 /**
- * Is the first cluster of the request the file's already, through extent `ex`? Then the map gets its place
- * and is cut to what of the cluster is free.
+ * Is the first cluster of the request the file's already, through extent `ex`? Then the map gets
+ * its place and is cut to what of the cluster is free.
  */
 function get_implied_cluster_alloc(
   inode: inode,
@@ -236,8 +234,8 @@ async function fill_hole(
 }
 
 /**
- * Makes the blocks of `map` exist in the state that the flags ask for. Fills in the map and returns how many
- * blocks from m_lblk on it is good for. i_data_sem held for writing.
+ * Makes the blocks of `map` exist in the state that the flags ask for. Fills in the map and returns
+ * how many blocks from m_lblk on it is good for. i_data_sem held for writing.
  * @throws ENOSPC, EUCLEAN, EIO
  */
 export async function ext4_ext_map_create(

@@ -1,9 +1,9 @@
 /**
  * fs/ext4/extents_node.ts - changing one node of an extent tree. Linux: parts of fs/ext4/extents.c.
  *
- * A node's entries are changed through its DataView, between ext4_ext_get_access() and ext4_ext_dirty().
- * Entries are named by their number; an extent that travels between nodes is an ext4_extent_t.
- * Locks: i_data_sem (write).
+ * A node's entries are changed through its DataView, between ext4_ext_get_access() and
+ * ext4_ext_dirty(). Entries are named by their number; an extent that travels between nodes is an
+ * ext4_extent_t. Locks: i_data_sem (write).
  */
 import type { inode, Sometime } from "../../kernel/include/fs.ts";
 import { ext4_extent_block_csum_set, ext4_has_metadata_csum } from "./csum.ts";
@@ -104,7 +104,10 @@ export function move_entries(to: DataView, src: DataView, from: number): void {
 
 export const leaf_of = (path: readonly ext4_ext_path[]): ext4_ext_path => path[path.length - 1]!;
 
-/** The extent that Linux calls p_ext: the one at or before the block, else the first; -1 in an empty leaf. */
+/**
+ * The extent that Linux calls p_ext: the one at or before the block, else the first; -1 in an empty
+ * leaf.
+ */
 export function near_ext(leaf: ext4_ext_path): number {
   if (leaf.p_ext >= 0) return leaf.p_ext;
   return eh_entries(leaf.p_view) > 0 ? 0 : -1;
@@ -133,7 +136,9 @@ export function ext4_can_extents_be_merged(a: ext4_extent_t, b: ext4_extent_t): 
   return a.ee_len + b.ee_len <= (a.unwritten ? EXT_UNWRITTEN_MAX_LEN : EXT_INIT_MAX_LEN);
 }
 
-/** Merges what follows extent `i` of a leaf into it as far as it goes. True: something was merged. */
+/**
+ * Merges what follows extent `i` of a leaf into it as far as it goes. True: something was merged.
+ */
 export function ext4_ext_try_to_merge_right(v: DataView, i: number): boolean {
   let merged = false;
   while (i + 1 < eh_entries(v)) {

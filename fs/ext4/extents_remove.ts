@@ -1,12 +1,14 @@
 /**
  * fs/ext4/extents_remove.ts - taking a range of blocks out of the tree and freeing them.
  * Linux: ext4_ext_remove_space(), ext4_ext_rm_leaf(), ext4_remove_blocks(), ext4_ext_rm_idx() in
- * fs/ext4/extents.c. Differs: each leaf is looked up anew from the root instead of walking the tree with one
- * path; the order is the same: leaves and extents from the right end of the range to its left.
+ * fs/ext4/extents.c. Differs: each leaf is looked up anew from the root instead of walking the tree
+ * with one path; the order is the same: leaves and extents from the right end of the range to its
+ * left.
  *
- * Clusters (bigalloc): a cluster is freed once, when the last of its blocks goes. As the way is from right to
- * left, what stands at the border to the next extent is kept in a `partial_cluster`: "tofree" until it
- * is known whether the extent to the left shares it, "nofree" when what stays to the right does.
+ * Clusters (bigalloc): a cluster is freed once, when the last of its blocks goes. As the way is
+ * from right to left, what stands at the border to the next extent is kept in a `partial_cluster`:
+ * "tofree" until it is known whether the extent to the left shares it, "nofree" when what stays to
+ * the right does.
  *
  * Locks: i_data_sem (write); the handle is opened here.
  */
@@ -121,7 +123,9 @@ async function ext4_remove_blocks(
   }
 }
 
-/** Removes extents of a leaf from `end` back to `start`. Returns false when the leaf is empty then. */
+/**
+ * Removes extents of a leaf from `end` back to `start`. Returns false when the leaf is empty then.
+ */
 async function ext4_ext_rm_leaf(
   handle: handle_t,
   inode: inode,
@@ -174,7 +178,9 @@ async function ext4_ext_rm_leaf(
   return eh_entries(v) > 0;
 }
 
-/** Takes the entry for an empty node out of the node above, and that one too when it is empty then. */
+/**
+ * Takes the entry for an empty node out of the node above, and that one too when it is empty then.
+ */
 async function ext4_ext_rm_idx(
   handle: handle_t,
   inode: inode,
@@ -215,8 +221,8 @@ async function correct_upwards(
 }
 
 /**
- * Cuts the extent that goes on behind `end`, and notes which cluster is in use there. False: the file has no
- * extent at all.
+ * Cuts the extent that goes on behind `end`, and notes which cluster is in use there. False: the
+ * file has no extent at all.
  */
 async function prepare_right_end(
   handle: handle_t,
@@ -254,7 +260,10 @@ async function prepare_right_end(
   }
 }
 
-/** Removes what the leaf on the way to `cur` has in the range. Returns the next place to look, or -1. */
+/**
+ * Removes what the leaf on the way to `cur` has in the range. Returns the next place to look, or
+ * -1.
+ */
 async function remove_one_leaf(
   handle: handle_t,
   inode: inode,
@@ -277,8 +286,8 @@ async function remove_one_leaf(
 }
 
 /**
- * Frees the blocks [start, end] of the file (`end` included; EXT_MAX_BLOCKS - 1: to its end), and the nodes
- * that are empty then. i_data_sem held for writing.
+ * Frees the blocks [start, end] of the file (`end` included; EXT_MAX_BLOCKS - 1: to its end), and
+ * the nodes that are empty then. i_data_sem held for writing.
  * @throws ENOSPC when a cut needs a block and even the reserved ones are gone; EUCLEAN, EIO
  */
 export async function ext4_ext_remove_space(

@@ -2,9 +2,9 @@
  * fs/ext4/extents_shift.ts - moving the rest of a file's extents to lower or higher block numbers.
  * Linux: ext4_ext_shift_extents() in fs/ext4/extents.c.
  *
- * Leaf by leaf: to the left from the front, to the right from the back, so that the tree is in order all the
- * time. The nodes stay where they are; only numbers change, and neighbours in a leaf may merge.
- * Locks: i_data_sem (write), an open handle. No extent may stand across `start`.
+ * Leaf by leaf: to the left from the front, to the right from the back, so that the tree is in
+ * order all the time. The nodes stay where they are; only numbers change, and neighbours in a leaf
+ * may merge. Locks: i_data_sem (write), an open handle. No extent may stand across `start`.
  */
 import { EINVAL } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -123,7 +123,10 @@ async function shift_leaf_right(
   }
 }
 
-/** Everything from block `start` on moves `shift` blocks towards the front. @throws EINVAL no room there */
+/**
+ * Everything from block `start` on moves `shift` blocks towards the front. @throws EINVAL no room
+ * there
+ */
 export async function ext4_ext_shift_left(
   inode: inode,
   handle: handle_t,
@@ -134,7 +137,10 @@ export async function ext4_ext_shift_left(
   for (let cur = start; cur >= 0; ) cur = await shift_leaf_left(handle, inode, cur, shift);
 }
 
-/** Everything from block `start` on moves `shift` blocks towards the back. @throws EINVAL file too long */
+/**
+ * Everything from block `start` on moves `shift` blocks towards the back. @throws EINVAL file too
+ * long
+ */
 export async function ext4_ext_shift_right(
   inode: inode,
   handle: handle_t,

@@ -3,9 +3,10 @@
  * Linux: ext4_split_extent_at(), ext4_split_extent(), ext4_ext_convert_to_initialized() and
  * ext4_ext_handle_unwritten_extents() in fs/ext4/extents.c.
  *
- * A part of an unwritten extent that gets data becomes an extent of its own, so a tree may need a new
- * leaf for it. When there is no block for that, the rest is zeroed on the media and the whole extent counts
- * as written; small rests inside the file are zeroed in any case, which keeps the tree small.
+ * A part of an unwritten extent that gets data becomes an extent of its own, so a tree may need a
+ * new leaf for it. When there is no block for that, the rest is zeroed on the media and the whole
+ * extent counts as written; small rests inside the file are zeroed in any case, which keeps the
+ * tree small.
  *
  * Locks: i_data_sem (write), an open handle. Each function here finds its own path.
  */
@@ -31,12 +32,7 @@ import {
   type ext4_map_blocks_t,
 } from "./ext4_fs.ts";
 import { ext4_update_inode_fsync_trans, type handle_t } from "./ext4_jbd2.ts";
-import {
-  eh_entries,
-  type ext4_ext_path,
-  ext4_ext_drop_refs,
-  ext4_find_extent,
-} from "./extents.ts";
+import { eh_entries, type ext4_ext_path, ext4_ext_drop_refs, ext4_find_extent } from "./extents.ts";
 import { ext4_ext_insert_extent, ext4_ext_try_to_merge } from "./extents_insert.ts";
 import {
   type ext4_extent_t,
@@ -147,8 +143,8 @@ async function split_without_space(
 }
 
 /**
- * Cuts the extent that holds block `split` there, and gives both parts the states that `split_flag` says.
- * A cut at the extent's own start only sets its state (EXT4_EXT_MARK_UNWRIT2 or written).
+ * Cuts the extent that holds block `split` there, and gives both parts the states that `split_flag`
+ * says. A cut at the extent's own start only sets its state (EXT4_EXT_MARK_UNWRIT2 or written).
  */
 export async function ext4_split_extent_at(
   handle: handle_t,
@@ -187,7 +183,10 @@ export async function ext4_split_extent_at(
   }
 }
 
-/** Cuts at `lblk` without changing any state, with the last reserved blocks if it must be (`nofail`). */
+/**
+ * Cuts at `lblk` without changing any state, with the last reserved blocks if it must be
+ * (`nofail`).
+ */
 export async function ext4_force_split_extent_at(
   handle: handle_t,
   inode: inode,
@@ -202,8 +201,8 @@ export async function ext4_force_split_extent_at(
 }
 
 /**
- * Makes [lblk, lblk + len) of an extent an extent of its own (as far as the extent goes) in the state that
- * `split_flag` says. Returns how many blocks from `lblk` on are in that extent.
+ * Makes [lblk, lblk + len) of an extent an extent of its own (as far as the extent goes) in the
+ * state that `split_flag` says. Returns how many blocks from `lblk` on are in that extent.
  */
 async function ext4_split_extent(
   handle: handle_t,
@@ -244,8 +243,8 @@ function eof_block(inode: inode, want: run): number {
 }
 
 /**
- * When the blocks stand at an end of the unwritten extent and the written neighbour continues there: move
- * the border between the two. True when that was possible.
+ * When the blocks stand at an end of the unwritten extent and the written neighbour continues
+ * there: move the border between the two. True when that was possible.
  */
 function move_border(v: DataView, i: number, ex: ext4_extent_t, want: run): boolean {
   if (want.len >= ex.ee_len) return false;
@@ -309,8 +308,8 @@ async function zero_rests(
 }
 
 /**
- * Turns [m_lblk, m_lblk + m_len) of an unwritten extent into a written one. Returns how many blocks from
- * m_lblk on are written now.
+ * Turns [m_lblk, m_lblk + m_len) of an unwritten extent into a written one. Returns how many blocks
+ * from m_lblk on are written now.
  */
 async function ext4_ext_convert_to_initialized(
   handle: handle_t,
@@ -345,7 +344,9 @@ async function ext4_ext_convert_to_initialized(
   return allocated;
 }
 
-/** Cuts out [m_lblk, m_lblk + m_len) and leaves it unwritten (or makes it so). Returns its length. */
+/**
+ * Cuts out [m_lblk, m_lblk + m_len) and leaves it unwritten (or makes it so). Returns its length.
+ */
 function ext4_split_convert_extents(
   handle: handle_t,
   inode: inode,
@@ -391,8 +392,8 @@ async function convert_exactly(
 }
 
 /**
- * Written blocks become unwritten (zero range): `allocated` blocks from m_lblk on are in the extent.
- * Fills in the map, returns its length.
+ * Written blocks become unwritten (zero range): `allocated` blocks from m_lblk on are in the
+ * extent. Fills in the map, returns its length.
  */
 export async function convert_initialized_extent(
   handle: handle_t,
@@ -415,8 +416,8 @@ function done(map: ext4_map_blocks_t, pblk: number, len: number): number {
 }
 
 /**
- * A request that hit an unwritten extent `ex`: what the flags want of it. Fills in the map, returns its
- * length. The meaning of the flags, in the order in which they are looked at:
+ * A request that hit an unwritten extent `ex`: what the flags want of it. Fills in the map, returns
+ * its length. The meaning of the flags, in the order in which they are looked at:
  * PRE_IO: cut it out now, so that the conversion after the data is written needs no block;
  * CONVERT: the data is written; UNWRIT_EXT: fallocate again, as it is; CREATE: to be written now.
  */

@@ -2,9 +2,9 @@
  * fs/ext4/fallocate.ts - preallocating, punching, zeroing, collapsing and inserting ranges.
  * Linux: ext4_fallocate() and below in fs/ext4/extents.c, ext4_punch_hole() in fs/ext4/inode.c.
  *
- * Whatever takes blocks away or moves them holds off faults (invalidate_lock), waits for users of the pages,
- * and drops page cache and DAX entries before the tree changes: nobody can then reach a block by its old place.
- * Lock order: i_rwsem, invalidate_lock (write), handle, i_data_sem.
+ * Whatever takes blocks away or moves them holds off faults (invalidate_lock), waits for users of
+ * the pages, and drops page cache and DAX entries before the tree changes: nobody can then reach a
+ * block by its old place. Lock order: i_rwsem, invalidate_lock (write), handle, i_data_sem.
  */
 import { EFBIG, EINVAL, ENOSPC, EOPNOTSUPP } from "../../kernel/include/errno.ts";
 import {
@@ -157,8 +157,8 @@ async function alloc_step(
 }
 
 /**
- * Makes the blocks [lblk, lblk + len) exist as `get_flags` say; the size grows with them up to `new_size`
- * (0: it stays). @throws ENOSPC after what could be had was allocated
+ * Makes the blocks [lblk, lblk + len) exist as `get_flags` say; the size grows with them up to
+ * `new_size` (0: it stays). @throws ENOSPC after what could be had was allocated
  */
 export async function ext4_alloc_file_blocks(
   inode: inode,

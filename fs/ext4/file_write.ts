@@ -1,9 +1,9 @@
 /**
  * fs/ext4/file_write.ts - write(2), opening for write, the last close. Linux: fs/ext4/file.c.
  *
- * Three ways: DAX, direct, page cache. A write that makes the file longer puts the inode on the orphan list
- * first: blocks behind the old end that a crash leaves are freed at the next mount. A DAX overwrite makes
- * no promise unless a lock is contended.
+ * Three ways: DAX, direct, page cache. A write that makes the file longer puts the inode on the
+ * orphan list first: blocks behind the old end that a crash leaves are freed at the next mount. A
+ * DAX overwrite makes no promise unless a lock is contended.
  *
  * Locks: i_rwsem, exclusive but for direct overwrites.
  */
@@ -71,7 +71,9 @@ import { ext4_orphan_add, ext4_orphan_del } from "./orphan.ts";
 import { ext4_truncate, ext4_update_inode_size } from "./truncate.ts";
 import { ext4_alloc_da_blocks } from "./writepages.ts";
 
-/** Limits, append position, immutable files. Bytes to write. @throws EPERM, EFBIG, ETXTBSY, EINVAL */
+/**
+ * Limits, append position, immutable files. Bytes to write. @throws EPERM, EFBIG, ETXTBSY, EINVAL
+ */
 function ext4_generic_write_checks(iocb: kiocb, from: iov_iter): number {
   const inode = iocb.ki_filp.f_inode;
   if (inode.i_flags & S_IMMUTABLE) throw EPERM;
@@ -144,7 +146,9 @@ async function ext4_handle_inode_extension(inode: inode, end: number): Promise<v
   }
 }
 
-/** After an extending write: what was allocated too much goes; never on the orphan list afterwards. */
+/**
+ * After an extending write: what was allocated too much goes; never on the orphan list afterwards.
+ */
 async function ext4_inode_extension_cleanup(inode: inode, need_trunc: boolean): Promise<void> {
   if (need_trunc) {
     await ext4_truncate_failed_write(inode);
@@ -277,8 +281,7 @@ async function dio_checks(
     const extend = end > inode.i_size || end > EXT4_I(inode).i_disksize;
     const setid = (inode.i_mode & (S_ISUID | S_ISGID)) !== 0;
     const needs_exclusive =
-      lock.shared &&
-      (setid || extend || !(await ext4_overwrite_io(inode, iocb.ki_pos, count)));
+      lock.shared && (setid || extend || !(await ext4_overwrite_io(inode, iocb.ki_pos, count)));
     if (!needs_exclusive) {
       await file_modified(iocb.ki_filp);
       return { count, extend };
@@ -347,11 +350,7 @@ async function ext4_dio_write_iter(iocb: kiocb, from: iov_iter): Promise<number>
   const end = offset + more - 1;
   const page = inode.kernel.PAGE_SIZE;
   await filemap_write_and_wait_range(file.f_mapping, offset, end);
-  await invalidate_mapping_pages(
-    file.f_mapping,
-    Math.floor(offset / page),
-    Math.floor(end / page),
-  );
+  await invalidate_mapping_pages(file.f_mapping, Math.floor(offset / page), Math.floor(end / page));
   return n + more;
 }
 
@@ -383,7 +382,10 @@ async function alloc_on_close(inode: inode, discard: boolean): Promise<void> {
   if (discard) await last_writer_gone(inode);
 }
 
-/** file_operations.release: what a replaced file wrote is allocated, what was set aside for it goes back. */
+/**
+ * file_operations.release: what a replaced file wrote is allocated, what was set aside for it goes
+ * back.
+ */
 export function ext4_release_file(inode: inode, file: file): Sometime<void> {
   const last = (file.f_mode & FMODE_WRITE) !== 0 && inode.i_writecount === 1;
   if (ext4_test_inode_state(inode, EXT4_STATE_DA_ALLOC_CLOSE)) return alloc_on_close(inode, last);

@@ -3,8 +3,8 @@
  * Linux: _ext4_get_block(), ext4_get_block_unwritten(), ext4_da_get_block_prep(), ext4_getblk() in
  * fs/ext4/inode.c. Without CREATE: ext4_get_block_read() in aops.ts.
  *
- * Delayed: the buffer is mapped to no place (BH_Mapped, BH_New, BH_Delay), a cluster is promised, and the
- * block is a delayed one in the extent status cache until writeback chooses its place.
+ * Delayed: the buffer is mapped to no place (BH_Mapped, BH_New, BH_Delay), a cluster is promised,
+ * and the block is a delayed one in the extent status cache until writeback chooses its place.
  */
 import { ENOSPC, ERANGE } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -161,8 +161,9 @@ export async function ext4_da_get_block_prep(
 }
 
 /**
- * The buffer of a file's block, for files whose blocks are metadata (directories, symlinks, attribute values).
- * A new block is zeroed and dirty. Null: a hole, and `flags` had no CREATE. The caller drops it.
+ * The buffer of a file's block, for files whose blocks are metadata (directories, symlinks,
+ * attribute values). A new block is zeroed and dirty. Null: a hole, and `flags` had no CREATE. The
+ * caller drops it.
  * @throws ENOSPC, EIO
  */
 export async function ext4_getblk(

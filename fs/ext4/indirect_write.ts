@@ -1,10 +1,10 @@
 /**
  * fs/ext4/indirect_write.ts - block-mapped files: filling holes and freeing ranges.
- * Linux: fs/ext4/indirect.c. Looking up: indirect.ts. Differs: a range is freed by recursion over the subtrees
- * it meets, in place of the two chains of "shared" blocks; what is freed is the same.
+ * Linux: fs/ext4/indirect.c. Looking up: indirect.ts. Differs: a range is freed by recursion over
+ * the subtrees it meets, in place of the two chains of "shared" blocks; what is freed is the same.
  *
- * A new branch is built from its end: blocks that nothing points to yet, then one number is stored that
- * makes it part of the file.
+ * A new branch is built from its end: blocks that nothing points to yet, then one number is stored
+ * that makes it part of the file.
  * Locks: i_data_sem (write), an open handle.
  */
 import { EFBIG, EFSCORRUPTED, EIO, is_errno } from "../../kernel/include/errno.ts";
@@ -95,7 +95,9 @@ function drop_chain(chain: readonly place[]): void {
   for (const p of chain) if (p.bh) brelse(p.bh);
 }
 
-/** Near the number before it in the same block, else near that block, else where the inode begins. */
+/**
+ * Near the number before it in the same block, else near that block, else where the inode begins.
+ */
 function find_goal(inode: inode, p: place): number {
   for (let i = p.i - 1; i >= 0; i--) {
     const block = get_ptr(p.data, i);
@@ -104,7 +106,10 @@ function find_goal(inode: inode, p: place): number {
   return p.bh ? p.bh.b_blocknr : ext4_inode_to_goal_block(inode);
 }
 
-/** Data blocks to ask for: up to the end of the last indirect block, or up to the next block that is there. */
+/**
+ * Data blocks to ask for: up to the end of the last indirect block, or up to the next block that is
+ * there.
+ */
 function blks_to_allocate(last: place, missing: number, blks: number, boundary: number): number {
   if (missing > 0) return Math.min(blks, boundary + 1);
   let n = 1;
@@ -254,7 +259,9 @@ class freeing {
     this.ptrs = inode.i_sb.s_blocksize / 4;
   }
 
-  /** Frees the data blocks that entries [from, to) name, in runs. True when an entry was cleared. */
+  /**
+   * Frees the data blocks that entries [from, to) name, in runs. True when an entry was cleared.
+   */
   async data_entries(data: Uint8Array, from: number, to: number): Promise<boolean> {
     const flags = get_default_free_blocks_flags(this.inode);
     let any = false;
@@ -274,8 +281,9 @@ class freeing {
   }
 
   /**
-   * Frees what of the range lies below an indirect block whose subtree begins at file block `base`. True when
-   * the block itself was freed: nothing is left in it and the range goes to its subtree's end.
+   * Frees what of the range lies below an indirect block whose subtree begins at file block `base`.
+   * True when the block itself was freed: nothing is left in it and the range goes to its subtree's
+   * end.
    */
   async subtree(block: number, level: number, base: number): Promise<boolean> {
     const span = this.ptrs ** (level - 1);

@@ -1,8 +1,10 @@
 /**
- * fs/ext4/iomap_write.ts - blocks for a DAX or direct write. Linux: ext4_iomap_alloc() in fs/ext4/inode.c.
+ * fs/ext4/iomap_write.ts - blocks for a DAX or direct write. Linux: ext4_iomap_alloc() in
+ * fs/ext4/inode.c.
  *
- * DAX: blocks are zeroed before they can be reached, since a store needs no conversion afterwards. Direct IO:
- * inside the file blocks stay unwritten until the data is there; behind its end nobody can read them.
+ * DAX: blocks are zeroed before they can be reached, since a store needs no conversion afterwards.
+ * Direct IO: inside the file blocks stay unwritten until the data is there; behind its end nobody
+ * can read them.
  */
 import { ENOSPC, ENOTBLK } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";
@@ -36,7 +38,8 @@ function alloc_flags(inode: inode, map: ext4_map_blocks_t, flags: number): numbe
 
 /**
  * Maps with CREATE, in a handle of its own. Fills `map` and returns the blocks it is good for.
- * @throws ENOTBLK a hole of a block-mapped file (direct IO): write it through the page cache; ENOSPC ...
+ * @throws ENOTBLK a hole of a block-mapped file (direct IO): write it through the page cache;
+ * ENOSPC ...
  */
 export async function ext4_iomap_alloc(
   inode: inode,

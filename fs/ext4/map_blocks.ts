@@ -1,6 +1,6 @@
 /**
- * fs/ext4/map_blocks.ts - the half of ext4_map_blocks() that changes the map. Linux: fs/ext4/inode.c.
- * The half that looks: inode.ts.
+ * fs/ext4/map_blocks.ts - the half of ext4_map_blocks() that changes the map. Linux:
+ * fs/ext4/inode.c. The half that looks: inode.ts.
  *
  * Locks: takes i_data_sem for writing; the caller has a handle open.
  */
@@ -58,7 +58,8 @@ function remember(inode: inode, map: ext4_map_blocks_t, flags: number): void {
 }
 
 /**
- * Allocates or converts as the flags say, and fills in the map. Returns how many blocks it is good for.
+ * Allocates or converts as the flags say, and fills in the map. Returns how many blocks it is good
+ * for.
  * @throws ENOSPC, EFBIG (block-mapped), EUCLEAN, EIO
  */
 export async function ext4_map_create(
@@ -81,7 +82,8 @@ export async function ext4_map_create(
     if (n > 0) {
       const fresh = EXT4_MAP_NEW | EXT4_MAP_MAPPED;
       if (flags & EXT4_GET_BLOCKS_ZERO && (map.m_flags & fresh) === fresh) {
-        // before anybody can find the blocks; a metadata buffer of their former life must not be written
+        // before anybody can find the blocks; a metadata buffer of their former life must not be
+        // written
         await clean_bdev_aliases(inode.i_sb.s_bdev!, map.m_pblk, map.m_len);
         await ext4_issue_zeroout(inode, map.m_pblk, map.m_len);
       }

@@ -4,8 +4,8 @@ import { EXT4_SB } from "./ext4_fs.ts";
 import { ext4_has_free_clusters, ext4_mb_discard_all } from "./mballoc.ts";
 
 /**
- * With a journal, blocks freed by the running transaction come back when it commits. Without one nothing
- * comes back by waiting: only runs set aside may.
+ * With a journal, blocks freed by the running transaction come back when it commits. Without one
+ * nothing comes back by waiting: only runs set aside may.
  */
 export async function ext4_should_retry_alloc(sb: super_block, retries: number): Promise<boolean> {
   const sbi = EXT4_SB(sb);

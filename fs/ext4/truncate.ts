@@ -3,7 +3,8 @@
  * Linux: ext4_truncate(), ext4_zero_partial_blocks(), ext4_break_layouts() in fs/ext4/inode.c.
  *
  * Lock order: i_rwsem, invalidate_lock (write), handle, page lock / DAX entry, i_data_sem.
- * A file that is being shortened is on the orphan list until it is done: a crash finishes it at the next mount.
+ * A file that is being shortened is on the orphan list until it is done: a crash finishes it at the
+ * next mount.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import { type inode, LLONG_MAX, S_DAX } from "../../kernel/include/fs.ts";
@@ -40,7 +41,10 @@ import { ext4_iomap_ops } from "./iomap.ts";
 import { ext4_discard_preallocations } from "./mballoc.ts";
 import { ext4_orphan_add, ext4_orphan_del } from "./orphan.ts";
 
-/** Zeroes bytes from `from` on, at most to the end of their block. Holes and unwritten blocks are zero. */
+/**
+ * Zeroes bytes from `from` on, at most to the end of their block. Holes and unwritten blocks are
+ * zero.
+ */
 export async function ext4_block_zero_page_range(
   inode: inode,
   from: number,
@@ -91,8 +95,8 @@ export function ext4_update_inode_size(inode: inode, size: number): number {
 }
 
 /**
- * i_disksize follows i_size only when the pages before it are written; pages about to be dropped will never
- * be, so it must follow now.
+ * i_disksize follows i_size only when the pages before it are written; pages about to be dropped
+ * will never be, so it must follow now.
  */
 export async function ext4_update_disksize_before_punch(
   inode: inode,
@@ -113,8 +117,8 @@ export async function ext4_update_disksize_before_punch(
 }
 
 /**
- * Waits until no page of a DAX file is in use by anybody but page tables. invalidate_lock is held for
- * writing; it is dropped while waiting. @throws ERESTARTSYS on a signal
+ * Waits until no page of a DAX file is in use by anybody but page tables. invalidate_lock is held
+ * for writing; it is dropped while waiting. @throws ERESTARTSYS on a signal
  */
 export function ext4_break_layouts(inode: inode): Promise<void> {
   const lock = inode.i_mapping.invalidate_lock;

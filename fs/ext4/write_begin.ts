@@ -1,11 +1,11 @@
 /**
- * fs/ext4/write_begin.ts - write(2) into one page of the cache: before and after the copy, and the same for a
- * store through a mapping. Linux: ext4_write_begin(), ext4_da_write_begin(), ext4_page_mkwrite() and their
- * ends in fs/ext4/inode.c.
+ * fs/ext4/write_begin.ts - write(2) into one page of the cache: before and after the copy, and the
+ * same for a store through a mapping. Linux: ext4_write_begin(), ext4_da_write_begin(),
+ * ext4_page_mkwrite() and their ends in fs/ext4/inode.c.
  *
- * With delayed allocation a page only gets promises (ext4_da_get_block_prep), and i_disksize follows at
- * writeback. When space runs low (ext4_nonda_switch) blocks are allocated at once: then a handle is open
- * from begin to end.
+ * With delayed allocation a page only gets promises (ext4_da_get_block_prep), and i_disksize
+ * follows at writeback. When space runs low (ext4_nonda_switch) blocks are allocated at once: then
+ * a handle is open from begin to end.
  * Lock order: handle before page lock.
  */
 import { assert } from "../../kernel/assert.ts";
@@ -87,7 +87,10 @@ import { ext4_writeback_for_space } from "./writepages.ts";
 const FALL_BACK_TO_NONDELALLOC = 1;
 const INLINE_DATA = 2;
 
-/** Below this many free clusters nothing is delayed. Linux: four batches of a per-CPU counter, one CPU. */
+/**
+ * Below this many free clusters nothing is delayed. Linux: four batches of a per-CPU counter, one
+ * CPU.
+ */
 const EXT4_FREECLUSTERS_WATERMARK = 128;
 
 /** Are new blocks of this file unwritten until the data is there? */
@@ -100,7 +103,10 @@ export function ext4_should_dioread_nolock(inode: inode): boolean {
   return test_opt(sb, EXT4_MOUNT_DELALLOC);
 }
 
-/** Is space so low that blocks have to be allocated at once? Starts writeback when it is getting low. */
+/**
+ * Is space so low that blocks have to be allocated at once? Starts writeback when it is getting
+ * low.
+ */
 async function ext4_nonda_switch(sb: super_block): Promise<boolean> {
   const sbi = EXT4_SB(sb);
   const free = sbi.s_freeclusters_counter;
@@ -115,7 +121,9 @@ function check_alive(inode: inode): void {
 
 // --- allocating at once -------------------------------------------------------------------------
 
-/** A page with buffers, locked, still of this file, and a handle that was opened before its lock. */
+/**
+ * A page with buffers, locked, still of this file, and a handle that was opened before its lock.
+ */
 async function page_in_handle(
   mapping: address_space,
   index: number,
@@ -301,7 +309,10 @@ export async function ext4_da_write_end(
 
 // --- a store through a mapping ------------------------------------------------------------------
 
-/** Gives the blocks of a page that is stored to their state. @throws EFAULT the page is not the file's any more */
+/**
+ * Gives the blocks of a page that is stored to their state. @throws EFAULT the page is not the
+ * file's any more
+ */
 async function block_page_mkwrite(inode: inode, page: page, get_block: get_block_t): Promise<void> {
   const p = lock_page(page);
   if (p) await p;
@@ -377,7 +388,10 @@ async function mkwrite_locked(inode: inode, page: page): Promise<number> {
   }
 }
 
-/** vm_operations.page_mkwrite: a page of a shared mapping is about to be stored to. Page locked on success. */
+/**
+ * vm_operations.page_mkwrite: a page of a shared mapping is about to be stored to. Page locked on
+ * success.
+ */
 export async function ext4_page_mkwrite(vmf: vm_fault): Promise<number> {
   const file = vmf.vma.vm_file!;
   const inode = file.f_inode;

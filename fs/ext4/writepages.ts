@@ -1,12 +1,12 @@
 /**
- * fs/ext4/writepages.ts - writing dirty pages back: choosing blocks for delayed ones, the IO, and what must
- * happen after it. Linux: ext4_writepages() in fs/ext4/inode.c, fs/ext4/page-io.c.
+ * fs/ext4/writepages.ts - writing dirty pages back: choosing blocks for delayed ones, the IO, and
+ * what must happen after it. Linux: ext4_writepages() in fs/ext4/inode.c, fs/ext4/page-io.c.
  * Differs: IO is done when it is submitted, so a round is finished before the next begins.
  *
- * A round: lock dirty pages one behind the other as long as their delayed or unwritten blocks form one run
- * of at most 2048; map the run (one allocation, one extent); give the buffers their places; write the pages
- * that are whole then; convert what was unwritten; end writeback. A page that has several runs is finished
- * in its round. Pages that need no mapping are written as they come.
+ * A round: lock dirty pages one behind the other as long as their delayed or unwritten blocks form
+ * one run of at most 2048; map the run (one allocation, one extent); give the buffers their places;
+ * write the pages that are whole then; convert what was unwritten; end writeback. A page that has
+ * several runs is finished in its round. Pages that need no mapping are written as they come.
  *
  * Lock order: s_writepages_rwsem, handle, page locks, i_data_sem.
  */
@@ -317,8 +317,7 @@ async function prepare_run(m: mpage): Promise<boolean> {
 
 /** Asks for the run. Returns how many blocks of it have places now. */
 async function map_run(m: mpage, map: ReturnType<typeof new_map>): Promise<number> {
-  let flags =
-    EXT4_GET_BLOCKS_CREATE | EXT4_GET_BLOCKS_METADATA_NOFAIL | EXT4_GET_BLOCKS_IO_SUBMIT;
+  let flags = EXT4_GET_BLOCKS_CREATE | EXT4_GET_BLOCKS_METADATA_NOFAIL | EXT4_GET_BLOCKS_IO_SUBMIT;
   const nolock = ext4_should_dioread_nolock(m.inode);
   if (nolock) flags |= EXT4_GET_BLOCKS_IO_CREATE_EXT;
   if (m.run.state & BH_Delay) flags |= EXT4_GET_BLOCKS_DELALLOC_RESERVE;
@@ -331,15 +330,10 @@ async function map_run(m: mpage, map: ReturnType<typeof new_map>): Promise<numbe
 }
 
 /**
- * Gives the buffers of [lblk, lblk + len) their places and writes the pages that are whole then. When the
- * run ends within a page, what is left of that page becomes the next run.
+ * Gives the buffers of [lblk, lblk + len) their places and writes the pages that are whole then.
+ * When the run ends within a page, what is left of that page becomes the next run.
  */
-async function place_and_submit(
-  m: mpage,
-  lblk: number,
-  len: number,
-  pblk: number,
-): Promise<void> {
+async function place_and_submit(m: mpage, lblk: number, len: number, pblk: number): Promise<void> {
   const per = per_page(m.inode);
   const bdev = m.inode.i_sb.s_bdev!;
   const end = lblk + len;
@@ -535,7 +529,10 @@ async function write_mapping(mapping: address_space, wbc: writeback_control): Pr
   if (cyclic || (whole && wbc.nr_to_write > 0)) mapping.writeback_index = m.index;
 }
 
-/** address_space_operations.writepages. @throws EIO, EROFS, ENOSPC (data is lost when nothing is free) */
+/**
+ * address_space_operations.writepages. @throws EIO, EROFS, ENOSPC (data is lost when nothing is
+ * free)
+ */
 export async function ext4_writepages(
   mapping: address_space,
   wbc: writeback_control,

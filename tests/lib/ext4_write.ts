@@ -1,4 +1,7 @@
-/** tests/lib/ext4_write.ts - writing to ext4 through a process, and checking what is on the media afterwards. */
+/**
+ * tests/lib/ext4_write.ts - writing to ext4 through a process, and checking what is on the media
+ * afterwards.
+ */
 import path from "node:path";
 import {
   FALLOC_FL_COLLAPSE_RANGE,

@@ -42,7 +42,8 @@ t("a write promises blocks, fsync chooses them", () =>
     assert.is(before - (await free_blocks(p)), 10, "allocated");
     await f.check("after fsync");
     await p.close(f.fd);
-  }));
+  }),
+);
 
 for (const mkfs of ["-b 4096", "-b 1024", "-b 4096 -O bigalloc -C 16384"]) {
   t(`promises that are not needed any more are given back (mkfs ${mkfs})`, () =>
@@ -66,7 +67,8 @@ for (const mkfs of ["-b 4096", "-b 1024", "-b 4096 -O bigalloc -C 16384"]) {
       await p.unlink("/mnt/never-written");
       await p.close(fd);
       assert.is(await free_blocks(p), before, "gone before it had a block");
-    }));
+    }),
+  );
 }
 
 t("clusters with delayed and allocated blocks are paid for once", () =>
@@ -86,7 +88,8 @@ t("clusters with delayed and allocated blocks are paid for once", () =>
     await f.truncate(0);
     assert.is(await free_blocks(p), before);
     await p.close(f.fd);
-  }));
+  }),
+);
 
 t("fallocate over promised blocks, and writing into preallocated ones", () =>
   with_fs("-b 4096", async ({ p }, before) => {
@@ -103,7 +106,8 @@ t("fallocate over promised blocks, and writing into preallocated ones", () =>
       written.some((e) => e.fe_logical <= b && b < e.fe_logical + e.fe_length);
     assert.ok(covers(16 * K) && covers(31 * K) && covers(40 * K), JSON.stringify(written));
     await p.close(f.fd);
-  }));
+  }),
+);
 
 t("a store through a mapping promises a block too", () =>
   with_fs("-b 4096", async ({ p }, before) => {
@@ -119,7 +123,8 @@ t("a store through a mapping promises a block too", () =>
     assert.is((await p.fstat(f.fd)).blocks, 8);
     await p.munmap(m, 64 * K);
     await p.close(f.fd);
-  }));
+  }),
+);
 
 t("nothing is promised that is not there: a full filesystem says so at write", async () => {
   const fs = await boot_ext4({ size: "32M", mkfs: "-b 4096 -m 0" });
@@ -158,6 +163,7 @@ t("the size on the media never runs ahead of the data", () =>
     assert.is((await q.stat("/mnt/f")).size, 0);
     await q.umount("/mnt");
     await p.close(f.fd);
-  }));
+  }),
+);
 
 t.run();

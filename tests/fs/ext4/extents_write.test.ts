@@ -1,4 +1,7 @@
-/** The extent tree as it grows, is cut, merges and shrinks; seen through fiemap, st_blocks and the checkers. */
+/**
+ * The extent tree as it grows, is cut, merges and shrinks; seen through fiemap, st_blocks and the
+ * checkers.
+ */
 import {
   FALLOC_FL_COLLAPSE_RANGE,
   FALLOC_FL_INSERT_RANGE,

@@ -11,8 +11,8 @@ const MIB = 1 << 20;
 const free_blocks = async (p: Process): Promise<number> => (await p.statfs("/mnt")).f_bfree;
 
 /**
- * Two in a hundred blocks are kept for the trees of files (s_resv_clusters): nobody's data gets them.
- * f_bavail is 0 when all others are used.
+ * Two in a hundred blocks are kept for the trees of files (s_resv_clusters): nobody's data gets
+ * them. f_bavail is 0 when all others are used.
  */
 const available = async (p: Process): Promise<number> => (await p.statfs("/mnt")).f_bavail;
 
@@ -77,7 +77,8 @@ t("a plain user leaves root's share alone", async () => {
   await finish_ext4(fs);
 });
 
-// not on a filesystem of one group: the first group of a flexible one is not searched for whole buddies
+// not on a filesystem of one group: the first group of a flexible one is not searched for whole
+// buddies
 t("2 MiB and more lie on 2 MiB", async () => {
   const fs = await boot_ext4({ size: "512M", mount: "dax=always" });
   const { p } = fs;
