@@ -43,6 +43,8 @@ export class Machine {
   readonly reports: deadlock_report[] = [];
   /** Lock validator, or null: then nobody pays for it. */
   dep: LockObserver | null = null;
+  /** Locks, wait queues and marked variables made so far. */
+  nr_objects = 0;
   /** Chunks of physical memory, owned by mm/. */
   memory: unknown = null;
   private random_state: Random | null = null;

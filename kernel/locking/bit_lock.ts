@@ -71,6 +71,7 @@ export class bit_lock extends lock_base implements bit_lock_t {
   }
 
   trylock(): boolean {
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     if (this.locked) return false;
     const m = this.machine;
     const t = this.sched.current;
@@ -110,6 +111,7 @@ export class bit_lock extends lock_base implements bit_lock_t {
    * set again by the time the sleeper runs: who cares looks again.
    */
   wait_unlocked(): MaybeWait {
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     if (!this.locked) return undefined;
     this.enqueue(this.sched.current);
     return this.sched.block(this, WAIT_EVENT, WAIT_UNINTERRUPTIBLE);

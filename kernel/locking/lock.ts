@@ -36,6 +36,8 @@ export interface LockObserver {
 export abstract class lock_base implements waitable {
   readonly machine: Machine;
   readonly sched: Sched;
+  /** The how many-th object of its Machine: names it in other runs that began alike. */
+  readonly seq: number;
   /** The class. Directories and files get different classes of i_rwsem, so it may be set again. */
   key: lock_class_key;
   /** Which instance this is, for reports. */
@@ -44,6 +46,7 @@ export abstract class lock_base implements waitable {
   constructor(machine: Machine, key: lock_class_key, instance: lock_label = null) {
     this.machine = machine;
     this.sched = machine.sched;
+    this.seq = machine.nr_objects++;
     this.key = key;
     this.instance = instance;
   }

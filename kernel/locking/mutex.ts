@@ -66,8 +66,9 @@ export class mutex extends lock_base implements mutex_t {
   }
 
   trylock(): boolean {
-    if (this.owner !== null) return false;
     const t = this.sched.current;
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
+    if (this.owner !== null) return false;
     const m = this.machine;
     this.owner = t;
     push_held(t, this, LOCK_EXCLUSIVE, 0, m.stacks ? call_site() : null);

@@ -94,6 +94,7 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
   }
 
   private try_mode(mode: number): boolean {
+    if (this.sched.observer !== null) this.sched.observer.touch(this, mode === LOCK_WRITE);
     if (!this.free_for(mode)) return false;
     const t = this.sched.current;
     const m = this.machine;

@@ -22,7 +22,7 @@ import { StepLimit } from "../locking/report.ts";
 import { call_site } from "../locking/site.ts";
 import { find_cycle } from "../locking/waitgraph.ts";
 import { signal_wakes } from "../signal.ts";
-import { run_on, type Scheduler } from "./strategy.ts";
+import { run_on, type SchedObserver, type Scheduler } from "./strategy.ts";
 import {
   task_struct,
   TASK_BLOCKED,
@@ -56,6 +56,8 @@ export abstract class Baton {
   /** False with the default strategy: scheduling points do nothing. */
   readonly exploring: boolean;
   readonly max_steps: number;
+  /** Set by a strategy that has to know what each step touches. */
+  observer: SchedObserver | null = null;
   nr_switches = 0;
   nr_ended = 0;
   /** call_rcu() callbacks: run at the next switch, when no reader can be inside. */
@@ -144,6 +146,7 @@ export abstract class Baton {
    */
   wake(t: task_struct, error: unknown = null): boolean {
     if (t.state !== TASK_BLOCKED) return false;
+    if (this.observer !== null) this.observer.woken(t, t.waiting_on);
     t.state = TASK_RUNNABLE;
     t.waiting_on = null;
     t.wake_error = error;
@@ -170,7 +173,7 @@ export abstract class Baton {
 
   /** Lets others go first: under the default strategy all that are runnable now. */
   yield(): MaybeWait {
-    return this.runnable.length === 0 ? undefined : this.point(true);
+    return this.runnable.length === 0 && this.observer === null ? undefined : this.point(true);
   }
 
   /**
@@ -198,7 +201,11 @@ export abstract class Baton {
   private choose(yielding: boolean): task_struct | null {
     const t = this.current;
     const q = this.runnable;
-    if (q.length === 0 || t === this.swapper || t.atomic !== 0 || t.irq_disabled !== 0) return null;
+    if (t === this.swapper || t.atomic !== 0 || t.irq_disabled !== 0) return null;
+    if (q.length === 0) {
+      if (this.observer !== null) this.observer.alone(t);
+      return null;
+    }
     q.push(t);
     const next = this.strategy.next_task(q, t, yielding);
     if (next !== t) return next;
@@ -296,6 +303,7 @@ export abstract class Baton {
     t.state = TASK_RUNNABLE;
     this.tasks.add(t);
     this.runnable.push(t);
+    if (this.observer !== null) this.observer.woken(t, null);
     return t;
   }
 

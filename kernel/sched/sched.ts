@@ -301,6 +301,11 @@ export class Sched extends Baton {
 
   // ------------------------------------------------------------------ idle: time, quiescence
 
+  /** run() is under way: what the tasks do now is what a run explores. */
+  get running(): boolean {
+    return this.run_resolve !== null;
+  }
+
   /** Something waits for the machine to be idle or for time: look there when nobody runs. */
   note_idle_work(): void {
     this.idle_work = true;

@@ -7,7 +7,7 @@
  * replaying the answers.
  */
 import type { Random } from "../random.ts";
-import type { task_struct } from "./task.ts";
+import type { task_struct, waitable } from "./task.ts";
 
 export interface Scheduler {
   /** A run starts. */
@@ -24,6 +24,19 @@ export interface Scheduler {
   ): task_struct;
   /** An integer 0 .. 2^53-1 for choices other than of tasks. */
   next_u64(): number;
+}
+
+/**
+ * What exploration by partial-order reduction hears besides the choices (Baton.observer; null: one
+ * check each). Everything between two choices is one step of one task.
+ */
+export interface SchedObserver {
+  /** A scheduling point where nobody else could run: a step ends, the same task goes on. */
+  alone(task: task_struct): void;
+  /** The running task looks at, or changes, what other tasks use too. Locks also tell machine.dep. */
+  touch(object: object, write: boolean): void;
+  /** `task` becomes able to run, having slept on `on`; null: it is new. */
+  woken(task: task_struct, on: waitable | null): void;
 }
 
 /**

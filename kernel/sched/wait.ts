@@ -59,12 +59,15 @@ export function add_owners(owner: unknown, out: task_struct[]): void {
 export class wait_queue_head implements wait_queue_t, waitable {
   readonly name: string;
   private readonly sched: Sched;
+  /** As lock_base.seq. */
+  readonly seq: number;
   private readonly instance: string | (() => string);
   private entries: wait_entry[] | null = null;
 
   /** `instance`: which one, for reports. */
   constructor(machine: Machine, name: string, instance: string | (() => string) = "") {
     this.sched = machine.sched;
+    this.seq = machine.nr_objects++;
     this.name = name;
     this.instance = instance;
   }
@@ -81,6 +84,7 @@ export class wait_queue_head implements wait_queue_t, waitable {
     if (s.exploring) {
       const p = s.sched_point();
       if (p !== undefined) return this.wait_after(p, cond, opts);
+      if (s.observer !== null) s.observer.touch(this, true);
     }
     return cond() ? undefined : this.wait_loop(cond, opts);
   }
@@ -91,12 +95,15 @@ export class wait_queue_head implements wait_queue_t, waitable {
     opts: wait_event_opts,
   ): Promise<void> {
     await point;
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     if (!cond()) await this.wait_loop(cond, opts);
   }
 
   private async wait_loop(cond: () => boolean, opts: wait_event_opts): Promise<void> {
-    do await this.wait(opts);
-    while (!cond());
+    do {
+      await this.wait(opts);
+      if (this.sched.observer !== null) this.sched.observer.touch(this, true);
+    } while (!cond());
   }
 
   /** False if `ns` nanoseconds passed before the condition held. */
@@ -131,6 +138,7 @@ export class wait_queue_head implements wait_queue_t, waitable {
   private sleep(opts: wait_event_opts, flags: number): Promise<void> {
     const t = this.sched.current;
     const exclusive = opts.exclusive === true;
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     const entry = { task: t, exclusive, key: opts.key, owner: opts.owner };
     this.entries ??= [];
     if (exclusive) this.entries.push(entry);
@@ -151,6 +159,7 @@ export class wait_queue_head implements wait_queue_t, waitable {
 
   private wake(nr_exclusive: number, key: unknown): void {
     const q = this.entries;
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     if (q === null || q.length === 0) return;
     const kept: wait_entry[] = [];
     let left = nr_exclusive;

@@ -36,8 +36,13 @@ async function wait_slow(
     queue = new wait_queue_head(sched.machine, name);
     queues.set(variable, queue);
   }
+  const seen = sched.observer;
+  const looks = (): boolean => {
+    seen!.touch(variable, true);
+    return cond();
+  };
   try {
-    const p = queue.wait_event(cond, opts);
+    const p = queue.wait_event(seen === null ? cond : looks, opts);
     if (p !== undefined) await p;
   } finally {
     if (!queue.has_waiters() && queues.get(variable) === queue) queues.delete(variable);
@@ -45,5 +50,6 @@ async function wait_slow(
 }
 
 export function wake_up_var(k: has_sched, variable: object): void {
+  if (k.sched.observer !== null) k.sched.observer.touch(variable, true);
   k.sched.var_queues?.get(variable)?.wake_up_all();
 }

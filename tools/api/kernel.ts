@@ -1,6 +1,6 @@
 /**
- * tools/api/kernel.ts - "daxlab/kernel": the kernel's own functions, for `p.in_kernel()`. Names and meaning
- * are the kernel's; see the files they come from.
+ * tools/api/kernel.ts - "daxlab/kernel": the kernel's own functions, for `p.in_kernel()`. Names and
+ * meaning are the kernel's; see the files they come from.
  */
 export { assert, notImplemented } from "../../kernel/assert.ts";
 export * from "../../kernel/include/errno.ts";
@@ -11,6 +11,7 @@ export { Kernel } from "../../kernel/kernel.ts";
 export { Machine as CoreMachine } from "../../kernel/machine.ts";
 export * from "../../kernel/locking/locks.ts";
 export * from "../../kernel/sched/core.ts";
+export { shared } from "../../kernel/sched/shared.ts";
 export * from "../../kernel/vfs/inode.ts";
 export { fget } from "../../fs/file.ts";
 export { fput } from "../../kernel/vfs/file.ts";
