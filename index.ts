@@ -1,10 +1,18 @@
 /**
- * index.ts - the public API of daxlab: `import { Machine } from "daxlab"`. The kernel's own functions,
- * for `p.in_kernel()`, are in "daxlab/kernel".
+ * index.ts - the public API of daxlab: `import { Machine } from "daxlab"`. The kernel's own
+ * functions, for `p.in_kernel()`, are in "daxlab/kernel".
  */
 export * from "./kernel/include/fcntl.ts";
 export * from "./kernel/include/mman.ts";
-export { MKDEV, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } from "./kernel/include/stat.ts";
+export {
+  MKDEV,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFREG,
+} from "./kernel/include/stat.ts";
 export type { fiemap_extent, kstat, kstatfs } from "./kernel/include/fs.ts";
 export type { trace_event } from "./kernel/trace.ts";
 export { is_not_implemented, KernelBug, NotImplementedError } from "./kernel/assert.ts";

@@ -36,7 +36,6 @@ import type { iomap_ops } from "../../kernel/include/iomap.ts";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
 import {
   FAULT_FLAG_WRITE,
-  PMD_ORDER,
   VM_FAULT_DONE_COW,
   VM_FAULT_ERROR,
   VM_FAULT_FALLBACK,
@@ -519,6 +518,6 @@ export function dax_iomap_fault(
 ): Sometime<number> {
   if (order === 0) return dax_iomap_pte_fault(vmf, ops, result);
   // mm says PMD_ORDER for that level whatever the page size.
-  if (order === PMD_ORDER) return dax_iomap_pmd_fault(vmf, ops, result);
+  if (order === pmd_order(vmf.vma.vm_mm.kernel)) return dax_iomap_pmd_fault(vmf, ops, result);
   return VM_FAULT_FALLBACK;
 }

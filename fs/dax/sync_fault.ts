@@ -7,7 +7,6 @@
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import {
-  PMD_ORDER,
   VM_FAULT_FALLBACK,
   VM_FAULT_NOPAGE,
   VM_FAULT_SIGBUS,
@@ -33,8 +32,7 @@ import {
 import { PAGECACHE_TAG_DIRTY } from "../../mm/address_space.ts";
 import { trace_dax_insert_pfn_mkwrite, trace_dax_insert_pfn_mkwrite_no_entry } from "./trace.ts";
 
-async function dax_insert_pfn_mkwrite(vmf: vm_fault, level: number, pfn: number): Promise<number> {
-  const order = level === PMD_ORDER ? pmd_order(vmf.vma.vm_mm.kernel) : level;
+async function dax_insert_pfn_mkwrite(vmf: vm_fault, order: number, pfn: number): Promise<number> {
   const mapping = vmf.vma.vm_file!.f_mapping;
   const pages = mapping.i_pages;
   const xas = order === 0 ? XA_STATE(pages, vmf.pgoff) : XA_STATE_ORDER(pages, vmf.pgoff, order);
@@ -71,7 +69,7 @@ export async function dax_finish_sync_fault(
   const size = vmf.vma.vm_mm.kernel.PAGE_SIZE;
   // From the faulting page on, also for a PMD: as in the kernel, and as its traces show.
   const start = vmf.pgoff * size;
-  const nr = order === PMD_ORDER ? 1 << pmd_order(vmf.vma.vm_mm.kernel) : 1;
+  const nr = 1 << order;
   try {
     await vfs_fsync_range(vmf.vma.vm_file!, start, start + size * nr - 1, true);
   } catch (err) {

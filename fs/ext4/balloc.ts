@@ -2,9 +2,10 @@
  * fs/ext4/balloc.ts - block bitmaps: reading, making those never written, believing them or not.
  * Linux: fs/ext4/balloc.c. Units: a bit is a cluster; with cluster_ratio 1 that is a block.
  *
- * A bitmap is checked once, when it is first used: its checksum, and that the bits of the group's own
- * metadata are set. A group whose bitmap is not to be believed is marked and left out of allocation.
- * Locks: the group lock (ext4_lock_group) covers bitmap and descriptor; it never sleeps.
+ * A bitmap is checked once, when it is first used: its checksum, and that the bits of the group's
+ * own metadata are set. A group whose bitmap is not to be believed is marked and left out of
+ * allocation. Locks: the group lock (ext4_lock_group) covers bitmap and descriptor; it never
+ * sleeps.
  */
 import { EFSBADCRC, EFSCORRUPTED } from "../../kernel/include/errno.ts";
 import type { Sometime, super_block } from "../../kernel/include/fs.ts";
@@ -143,7 +144,9 @@ export function ext4_free_clusters_after_init(
   return n - used;
 }
 
-/** Where the group's own metadata lies must be marked used; without flex_bg it lies in the group. */
+/**
+ * Where the group's own metadata lies must be marked used; without flex_bg it lies in the group.
+ */
 function own_bits_missing(
   sb: super_block,
   map: Uint8Array,
@@ -193,8 +196,8 @@ function validate(sb: super_block, map: Uint8Array, group: number, gdp: ext4_gro
 }
 
 /**
- * The block bitmap of a group, checked. `seen` says whether it was checked before (mballoc remembers).
- * Throws EUCLEAN, EBADMSG, EIO.
+ * The block bitmap of a group, checked. `seen` says whether it was checked before (mballoc
+ * remembers). Throws EUCLEAN, EBADMSG, EIO.
  */
 export function ext4_read_block_bitmap(
   sb: super_block,

@@ -1,6 +1,6 @@
 /**
- * fs/ext4/evict.ts - the end of an inode: out of memory, and off the media when it has no name left.
- * Linux: ext4_evict_inode() in fs/ext4/inode.c, ext4_drop_inode().
+ * fs/ext4/evict.ts - the end of an inode: out of memory, and off the media when it has no name
+ * left. Linux: ext4_evict_inode() in fs/ext4/inode.c, ext4_drop_inode().
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import type { inode } from "../../kernel/include/fs.ts";

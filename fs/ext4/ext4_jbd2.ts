@@ -1,14 +1,15 @@
 /**
  * fs/ext4/ext4_jbd2.ts - the only door to changing metadata: handles, write access, dirtying.
- * Linux: fs/ext4/ext4_jbd2.{c,h}. Differs: there is no journal behind it yet, so every handle is the
- * empty one of Linux's no-journal mode; jbd2 will fill these calls and no caller changes.
+ * Linux: fs/ext4/ext4_jbd2.{c,h}. Differs: there is no journal behind it yet, so every handle is
+ * the empty one of Linux's no-journal mode; jbd2 will fill these calls and no caller changes.
  *
- * A caller opens a handle (naming what it does and how many blocks it may touch), gets write access to
- * a buffer, changes it, hands it back dirty, and closes the handle. Handles of one task nest: the
- * inner ones share the outer one.
+ * A caller opens a handle (naming what it does and how many blocks it may touch), gets write access
+ * to a buffer, changes it, hands it back dirty, and closes the handle. Handles of one task nest:
+ * the inner ones share the outer one.
  *
- * Lock order: a handle is taken inside i_rwsem and invalidate_lock and outside page locks and i_data_sem.
- * Invariant: a buffer is changed only between its get_*_access and handle_dirty_metadata.
+ * Lock order: a handle is taken inside i_rwsem and invalidate_lock and outside page locks and
+ * i_data_sem. Invariant: a buffer is changed only between its get_*_access and
+ * handle_dirty_metadata.
  */
 import { assert } from "../../kernel/assert.ts";
 import { EIO, EROFS } from "../../kernel/include/errno.ts";
@@ -142,7 +143,9 @@ export async function ext4_with_handle<T>(
   }
 }
 
-/** More credits for a long operation. True: there was no room, the caller must restart the handle. */
+/**
+ * More credits for a long operation. True: there was no room, the caller must restart the handle.
+ */
 export function ext4_journal_extend(handle: handle_t, nblocks: number): boolean {
   handle.h_credits += nblocks;
   return false;
@@ -154,8 +157,8 @@ export function ext4_journal_restart(handle: handle_t, nblocks: number): Sometim
 }
 
 /**
- * Makes sure that the handle can dirty `check_cred` more blocks; when it has to be restarted for that,
- * `before` runs first, so that the metadata is whole at that point. True: it was restarted.
+ * Makes sure that the handle can dirty `check_cred` more blocks; when it has to be restarted for
+ * that, `before` runs first, so that the metadata is whole at that point. True: it was restarted.
  */
 export function ext4_journal_ensure_credits(
   handle: handle_t,
@@ -197,7 +200,10 @@ export const IS_DIRSYNC = (inode: inode): boolean =>
   wants_sync(inode) || (inode.i_flags & S_DIRSYNC) !== 0;
 export const IS_SYNC = wants_sync;
 
-/** The changed buffer is handed over: dirty now, on the media at the next sync (or at once if asked). */
+/**
+ * The changed buffer is handed over: dirty now, on the media at the next sync (or at once if
+ * asked).
+ */
 export function ext4_handle_dirty_metadata(
   handle: handle_t | null,
   inode: inode | null,

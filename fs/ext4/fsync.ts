@@ -1,6 +1,7 @@
 /**
- * fs/ext4/fsync.ts - fsync and fdatasync. Linux: fs/ext4/fsync.c. Differs: without a journal there is no
- * transaction to commit; all metadata changed so far is written in its place instead, as one step.
+ * fs/ext4/fsync.ts - fsync and fdatasync. Linux: fs/ext4/fsync.c. Differs: without a journal there
+ * is no transaction to commit; all metadata changed so far is written in its place instead, as one
+ * step.
  *
  * No handle may be open: with a journal, waiting for the commit would wait for ourselves.
  */
@@ -30,7 +31,9 @@ async function fsync_metadata(inode: inode, datasync: boolean): Promise<void> {
   if (sb.s_bdev && test_opt(sb, EXT4_MOUNT_BARRIER)) await blkdev_issue_flush(sb.s_bdev);
 }
 
-/** file_operations.fsync: data of [start, end] (bytes, inclusive), then what is needed to find it. */
+/**
+ * file_operations.fsync: data of [start, end] (bytes, inclusive), then what is needed to find it.
+ */
 export async function ext4_sync_file(
   file: file,
   start: number,

@@ -1,8 +1,8 @@
 /**
  * fs/ext4/ialloc.ts - giving out inodes and taking them back. Linux: fs/ext4/ialloc.c.
  *
- * Reading order: ext4_new_inode -> pick a group (Orlov for directories, near the parent for files) ->
- * claim a bit -> mark on the media -> set up the inode; ext4_free_inode.
+ * Reading order: ext4_new_inode -> pick a group (Orlov for directories, near the parent for files)
+ * -> claim a bit -> mark on the media -> set up the inode; ext4_free_inode.
  * Locks: the group lock covers bitmap, descriptor and counters; the parent's i_rwsem is held.
  */
 import {
@@ -203,7 +203,9 @@ function group_with_inode(sb: super_block, flex: number, size: number): number {
   return -1;
 }
 
-/** Orlov: top-level directories are spread out, others stay near their parent unless it is crowded. */
+/**
+ * Orlov: top-level directories are spread out, others stay near their parent unless it is crowded.
+ */
 function find_group_orlov(sb: super_block, parent: inode): number {
   const sbi = EXT4_SB(sb);
   const size = flex_size(sb);
@@ -444,8 +446,9 @@ function init_fields(inode: inode, dir: inode, ino: number): void {
 }
 
 /**
- * A new inode with i_nlink 1, locked as I_NEW, counted and on its way to the media. `goal` is an inode
- * number to be near, 0 for none. The caller sets operations, links it and calls unlock_new_inode.
+ * A new inode with i_nlink 1, locked as I_NEW, counted and on its way to the media. `goal` is an
+ * inode number to be near, 0 for none. The caller sets operations, links it and calls
+ * unlock_new_inode.
  * @throws ENOSPC no inode is free; EPERM the directory is gone; EUCLEAN, EIO
  */
 export async function ext4_new_inode(

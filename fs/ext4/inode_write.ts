@@ -1,10 +1,12 @@
 /**
  * fs/ext4/inode_write.ts - from the inode in memory to its bytes in the inode table.
- * Linux: ext4_do_update_inode(), ext4_mark_iloc_dirty(), ext4_mark_inode_dirty() in fs/ext4/inode.c.
+ * Linux: ext4_do_update_inode(), ext4_mark_iloc_dirty(), ext4_mark_inode_dirty() in
+ * fs/ext4/inode.c.
  *
- * Reading order: ext4_mark_inode_dirty -> ext4_reserve_inode_write -> ext4_mark_iloc_dirty -> fill_raw.
- * Every change of an inode ends here while a handle is open; the buffer of the inode table then holds the new
- * bytes with their checksum. Lock: i_raw_lock while the bytes are filled in (never sleeps).
+ * Reading order: ext4_mark_inode_dirty -> ext4_reserve_inode_write -> ext4_mark_iloc_dirty ->
+ * fill_raw. Every change of an inode ends here while a handle is open; the buffer of the inode
+ * table then holds the new bytes with their checksum. Lock: i_raw_lock while the bytes are filled
+ * in (never sleeps).
  */
 import { EIO } from "../../kernel/include/errno.ts";
 import {
@@ -98,7 +100,10 @@ function fill_owner(inode: inode, ei: ext4_inode_info, raw: raw_inode): void {
   raw.i_gid_high = high ? inode.i_gid >>> 16 : 0;
 }
 
-/** i_blocks in 512-byte units, or in blocks when it needs more than 48 bits. Throws EFBIG by assertion. */
+/**
+ * i_blocks in 512-byte units, or in blocks when it needs more than 48 bits. Throws EFBIG by
+ * assertion.
+ */
 function fill_blocks(inode: inode, ei: ext4_inode_info, raw: raw_inode): void {
   const sb = inode.i_sb;
   let n = inode.i_blocks;
@@ -128,7 +133,9 @@ function fill_rdev(inode: inode, ei: ext4_inode_info): void {
   }
 }
 
-/** All of the on-media inode but the checksum. Returns true when the superblock needs large_file. */
+/**
+ * All of the on-media inode but the checksum. Returns true when the superblock needs large_file.
+ */
 function fill_raw(inode: inode, ei: ext4_inode_info, raw: raw_inode): boolean {
   const sb = inode.i_sb;
   raw.i_mode = inode.i_mode;
@@ -215,8 +222,8 @@ export async function ext4_reserve_inode_write(handle: handle_t, inode: inode): 
 }
 
 /**
- * The inode was changed: its bytes go into the inode table's buffer, under this handle. `fn` names the
- * caller in the log line of a failure.
+ * The inode was changed: its bytes go into the inode table's buffer, under this handle. `fn` names
+ * the caller in the log line of a failure.
  */
 export async function ext4_mark_inode_dirty(
   handle: handle_t,
@@ -232,7 +239,9 @@ export async function ext4_mark_inode_dirty(
   }
 }
 
-/** super_operations.dirty_inode: the VFS changed something (times). A change in a handle of its own. */
+/**
+ * super_operations.dirty_inode: the VFS changed something (times). A change in a handle of its own.
+ */
 export async function ext4_dirty_inode(inode: inode, flags: number): Promise<void> {
   // only the times changed, and lazytime says that can wait
   if (flags === I_DIRTY_TIME) return;
@@ -245,8 +254,8 @@ export async function ext4_dirty_inode(inode: inode, flags: number): Promise<voi
 }
 
 /**
- * super_operations.write_inode: the bytes are in the buffer since the inode was dirtied; a caller that
- * waits wants them on the media.
+ * super_operations.write_inode: the bytes are in the buffer since the inode was dirtied; a caller
+ * that waits wants them on the media.
  */
 export function ext4_write_inode(inode: inode, wbc: writeback_control): Sometime<void> {
   const sb = inode.i_sb;

@@ -1,6 +1,6 @@
 /**
- * fs/ext4/ioctl_write.ts - ioctls that change something. Linux: fs/ext4/ioctl.c. Flags and project ids go
- * through fileattr_set.
+ * fs/ext4/ioctl_write.ts - ioctls that change something. Linux: fs/ext4/ioctl.c. Flags and project
+ * ids go through fileattr_set.
  */
 import { notImplemented } from "../../kernel/assert.ts";
 import { capable } from "../../kernel/cred.ts";

@@ -1,10 +1,11 @@
 /**
- * fs/ext4/orphan.ts - inodes whose last step a crash must finish: unlinked but open, or being shortened.
- * Linux: fs/ext4/orphan.c. Differs: the orphan file is read and emptied at mount, new entries go to the list.
+ * fs/ext4/orphan.ts - inodes whose last step a crash must finish: unlinked but open, or being
+ * shortened. Linux: fs/ext4/orphan.c. Differs: the orphan file is read and emptied at mount, new
+ * entries go to the list.
  *
- * The list is threaded through i_dtime: the superblock names the first, each inode the next. Without a
- * journal the order of writes is not kept, so a list on the media would lie: as in Linux nothing is
- * recorded then. Lock: s_orphan_lock.
+ * The list is threaded through i_dtime: the superblock names the first, each inode the next.
+ * Without a journal the order of writes is not kept, so a list on the media would lie: as in Linux
+ * nothing is recorded then. Lock: s_orphan_lock.
  */
 import { assert } from "../../kernel/assert.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
@@ -52,7 +53,10 @@ export async function ext4_orphan_add(handle: handle_t, inode: inode): Promise<v
   await ext4_mark_iloc_dirty(handle, inode, iloc);
 }
 
-/** Takes the inode off the list. With no handle (a failed operation) only the list in memory changes. */
+/**
+ * Takes the inode off the list. With no handle (a failed operation) only the list in memory
+ * changes.
+ */
 export async function ext4_orphan_del(handle: handle_t | null, inode: inode): Promise<void> {
   const ei = EXT4_I(inode);
   if (!ei.i_orphan) return;
@@ -81,7 +85,9 @@ export async function ext4_orphan_del(handle: handle_t | null, inode: inode): Pr
   await ext4_mark_iloc_dirty(handle, inode, iloc);
 }
 
-/** Finishes one orphan: a file with a name is shortened, one without is deleted by the last iput. */
+/**
+ * Finishes one orphan: a file with a name is shortened, one without is deleted by the last iput.
+ */
 async function process_orphan(inode: inode, count: { deleted: number; truncated: number }) {
   if (inode.i_nlink > 0) {
     await ext4_truncate(inode);

@@ -1,9 +1,9 @@
 /**
- * fs/ext4/setattr.ts - attributes, size and flags of an inode. Linux: ext4_setattr() in fs/ext4/inode.c,
- * ext4_fileattr_set() in fs/ext4/ioctl.c.
+ * fs/ext4/setattr.ts - attributes, size and flags of an inode. Linux: ext4_setattr() in
+ * fs/ext4/inode.c, ext4_fileattr_set() in fs/ext4/ioctl.c.
  *
- * Lock order of a size change: i_rwsem (held), invalidate_lock (write), handle, i_data_sem. DAX pages in
- * use are waited for before blocks go (ext4_break_layouts).
+ * Lock order of a size change: i_rwsem (held), invalidate_lock (write), handle, i_data_sem. DAX
+ * pages in use are waited for before blocks go (ext4_break_layouts).
  */
 import { notImplemented } from "../../kernel/assert.ts";
 import { capable } from "../../kernel/cred.ts";
@@ -85,7 +85,10 @@ async function with_handle(
   }
 }
 
-/** The new size, on its way to the media together with i_disksize; an error leaves both as they were. */
+/**
+ * The new size, on its way to the media together with i_disksize; an error leaves both as they
+ * were.
+ */
 async function change_size(handle: handle_t, inode: inode, size: number): Promise<void> {
   const ei = EXT4_I(inode);
   const shrink = size < inode.i_size;

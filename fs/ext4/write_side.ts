@@ -1,6 +1,6 @@
 /**
- * fs/ext4/write_side.ts - what the read side calls of the write side: one list, so that the operation
- * tables (file.ts, dir.ts, aops.ts, super.ts) stay in one place. No Linux counterpart.
+ * fs/ext4/write_side.ts - what the read side calls of the write side: one list, so that the
+ * operation tables (file.ts, dir.ts, aops.ts, super.ts) stay in one place. No Linux counterpart.
  *
  * Everything here must be a function declaration, or a re-export of one: the tables are made while
  * modules are being loaded, in cycles, and only declarations are there from the start.
@@ -23,15 +23,18 @@ export { ext4_setattr, ext4_fileattr_set } from "./setattr.ts";
 export { ext4_inode_datasync_dirty } from "./ext4_jbd2.ts";
 export { ext4_sync_file, ext4_dax_writepages } from "./fsync.ts";
 export { ext4_ioctl_write } from "./ioctl_write.ts";
-// --- the filesystem -------------------------------------------------------------------------------
+// --- the filesystem
+// -------------------------------------------------------------------------------
 
 /** At the end of every mount, read-only too. */
 export async function ext4_mb_init(_sb: super_block): Promise<void> {}
 export async function ext4_mb_release(_sb: super_block): Promise<void> {}
-// --- inodes ---------------------------------------------------------------------------------------
+// --- inodes
+// ---------------------------------------------------------------------------------------
 
 export { ext4_xattr_set } from "./xattr_write.ts";
-// --- blocks, files, pages ----------------------------------------------------------------------------
+// --- blocks, files, pages
+// ----------------------------------------------------------------------------
 
 export { ext4_map_create } from "./map_blocks.ts";
 export { ext4_iomap_alloc } from "./iomap_write.ts";
@@ -52,7 +55,8 @@ export {
   ext4_writepages,
 } from "./writepages.ts";
 
-// --- names ----------------------------------------------------------------------------------------
+// --- names
+// ----------------------------------------------------------------------------------------
 
 export {
   ext4_create,

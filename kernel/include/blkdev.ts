@@ -1,4 +1,7 @@
-/** kernel/include/blkdev.ts - block devices and bios. Linux: include/linux/{blkdev,blk_types,bio}.h. Classes: drivers/block/. */
+/**
+ * kernel/include/blkdev.ts - block devices and bios. Linux: include/linux/{blkdev,blk_types,bio}.h.
+ * Classes: drivers/block/.
+ */
 import type { Sometime, inode } from "./fs.ts";
 import type { dax_device } from "./dax.ts";
 
@@ -12,7 +15,10 @@ export const REQ_FUA = 1 << 9;
 export const REQ_SYNC = 1 << 10;
 export const REQ_META = 1 << 11;
 
-/** One IO: `bytes` for buffers outside physical memory (buffer heads), in 512-byte sectors of bi_bdev. */
+/**
+ * One IO: `bytes` for buffers outside physical memory (buffer heads), in 512-byte sectors of
+ * bi_bdev.
+ */
 export interface bio {
   bi_bdev: block_device;
   bi_opf: number;

@@ -1,4 +1,7 @@
-/** kernel/include/cred.ts - credentials and capabilities. Linux: include/linux/cred.h, include/uapi/linux/capability.h. */
+/**
+ * kernel/include/cred.ts - credentials and capabilities. Linux: include/linux/cred.h,
+ * include/uapi/linux/capability.h.
+ */
 export interface cred {
   readonly uid: number;
   readonly gid: number;

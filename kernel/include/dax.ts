@@ -1,11 +1,16 @@
-/** kernel/include/dax.ts - the DAX device and its operations. Linux: include/linux/dax.h. Class: drivers/dax/super.ts. */
+/**
+ * kernel/include/dax.ts - the DAX device and its operations. Linux: include/linux/dax.h. Class:
+ * drivers/dax/super.ts.
+ */
 import type { Sometime } from "./fs.ts";
 import type { iov_iter } from "./uio.ts";
 
 export const DAX_ACCESS = 0;
 export const DAX_RECOVERY_WRITE = 1;
 
-/** Result of direct_access: a physical address in the Kernel's memory and how many pages follow it. */
+/**
+ * Result of direct_access: a physical address in the Kernel's memory and how many pages follow it.
+ */
 export interface dax_range {
   nr_pages: number;
   /** Physical address of the first byte (the model's "kaddr"). */

@@ -1,9 +1,10 @@
 /**
  * kernel/include/errno.ts - the error numbers of Linux (x86-64) as preallocated objects.
- * Linux: include/uapi/asm-generic/errno{-base,}.h. Differs: an error is thrown, not returned negated.
+ * Linux: include/uapi/asm-generic/errno{-base,}.h. Differs: an error is thrown, not returned
+ * negated.
  *
- * An `Errno` is compared by identity (`e === ENOENT`), carries no stack and is frozen. It is dressed
- * with syscall and path once, at the system-call boundary (tools/api).
+ * An `Errno` is compared by identity (`e === ENOENT`), carries no stack and is frozen. It is
+ * dressed with syscall and path once, at the system-call boundary (tools/api).
  */
 export interface Errno {
   readonly code: string;
@@ -16,7 +17,9 @@ function make(code: string, errno: number): Errno {
   return Object.freeze({ code, errno, is_errno: true as const });
 }
 
-/** True for the errors that Linux could answer; false for our own bugs and for `notImplemented()`. */
+/**
+ * True for the errors that Linux could answer; false for our own bugs and for `notImplemented()`.
+ */
 export function is_errno(e: unknown): e is Errno {
   return typeof e === "object" && e !== null && (e as { is_errno?: unknown }).is_errno === true;
 }

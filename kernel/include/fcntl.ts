@@ -1,6 +1,6 @@
 /**
- * kernel/include/fcntl.ts - flags of open, the *at calls, fallocate, lseek, rename, access, flock, fadvise.
- * Linux: include/uapi/asm-generic/fcntl.h, include/uapi/linux/{fcntl,falloc,fs,fadvise}.h.
+ * kernel/include/fcntl.ts - flags of open, the *at calls, fallocate, lseek, rename, access, flock,
+ * fadvise. Linux: include/uapi/asm-generic/fcntl.h, include/uapi/linux/{fcntl,falloc,fs,fadvise}.h.
  */
 export const O_ACCMODE = 0o3;
 export const O_RDONLY = 0o0;

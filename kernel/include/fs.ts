@@ -1,10 +1,12 @@
 /**
- * kernel/include/fs.ts - what the VFS, mm, drivers and filesystems share. Linux: include/linux/{fs,dcache,mount,path,xattr,fiemap,fileattr}.h.
+ * kernel/include/fs.ts - what the VFS, mm, drivers and filesystems share. Linux:
+ * include/linux/{fs,dcache,mount,path,xattr,fiemap,fileattr}.h.
  *
- * Conventions: errors are thrown `Errno` objects; a function that may sleep returns a promise or, on
- * hot paths, `T | Promise<T>`. Sizes and offsets are bytes as numbers (<= 2^53). Names are strings made by
- * `bytes_to_name` (kernel/lib/utf8.ts): bytes that are not UTF-8 travel as lone surrogates U+DC80..U+DCFF.
- * Each field says what protects it; "immutable" means set before the object is shared.
+ * Conventions: errors are thrown `Errno` objects; a function that may sleep returns a promise or,
+ * on hot paths, `T | Promise<T>`. Sizes and offsets are bytes as numbers (<= 2^53). Names are
+ * strings made by `bytes_to_name` (kernel/lib/utf8.ts): bytes that are not UTF-8 travel as lone
+ * surrogates U+DC80..U+DCFF. Each field says what protects it; "immutable" means set before the
+ * object is shared.
  */
 import type { cred } from "./cred.ts";
 import type { bdev_handle_like, block_device } from "./blkdev.ts";
@@ -354,8 +356,9 @@ export interface fiemap_extent_info {
 
 export interface inode_operations {
   /**
-   * Fills `dentry` (positive or negative) with d_splice_alias or d_add; throws on IO error only. Called
-   * with i_rwsem of dir held. Returns what d_splice_alias returned: another dentry to use instead.
+   * Fills `dentry` (positive or negative) with d_splice_alias or d_add; throws on IO error only.
+   * Called with i_rwsem of dir held. Returns what d_splice_alias returned: another dentry to use
+   * instead.
    */
   lookup?(dir: inode, dentry: dentry, flags: number): Sometime<dentry | void>;
   create?(dir: inode, dentry: dentry, mode: number, excl: boolean): Promise<void>;
@@ -498,7 +501,9 @@ export interface writeback_control {
 
 export interface super_operations {
   name?: string;
-  /** The filesystem's own part of a new inode, kept in i_fs (called by new_inode and iget_locked). */
+  /**
+   * The filesystem's own part of a new inode, kept in i_fs (called by new_inode and iget_locked).
+   */
   alloc_inode?(inode: inode): unknown;
   destroy_inode?(inode: inode): void;
   dirty_inode?(inode: inode, flags: number): Sometime<void>;

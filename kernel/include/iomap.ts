@@ -1,4 +1,6 @@
-/** kernel/include/iomap.ts - the block map as the filesystem tells it. Linux: include/linux/iomap.h. */
+/**
+ * kernel/include/iomap.ts - the block map as the filesystem tells it. Linux: include/linux/iomap.h.
+ */
 import type { block_device } from "./blkdev.ts";
 import type { dax_device } from "./dax.ts";
 import type { Sometime, inode } from "./fs.ts";

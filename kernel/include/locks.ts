@@ -67,8 +67,8 @@ export interface completion {
 }
 
 /**
- * A wait queue. `wait_event(cond, why)` sleeps until `cond()` holds; `why` is for reports and may name
- * an owner task or lock. Exclusive waiters are woken one at a time by `wake_up()`.
+ * A wait queue. `wait_event(cond, why)` sleeps until `cond()` holds; `why` is for reports and may
+ * name an owner task or lock. Exclusive waiters are woken one at a time by `wake_up()`.
  */
 export interface wait_queue_head {
   readonly name: string;

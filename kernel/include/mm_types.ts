@@ -1,4 +1,7 @@
-/** kernel/include/mm_types.ts - address spaces, pages, vmas, faults. Linux: include/linux/{mm_types,mm,fs}.h. Classes: mm/. */
+/**
+ * kernel/include/mm_types.ts - address spaces, pages, vmas, faults. Linux:
+ * include/linux/{mm_types,mm,fs}.h. Classes: mm/.
+ */
 import type { dax_device } from "./dax.ts";
 import type { Sometime, file, inode, writeback_control } from "./fs.ts";
 import type { bit_lock, rw_semaphore, spinlock_t } from "./locks.ts";
@@ -88,8 +91,9 @@ export const PG_reserved = 1 << 7;
 export const PG_anon = 1 << 8;
 
 /**
- * One page frame with a descriptor: page cache, anonymous, or a device page of an fsdax namespace with
- * a page map. Contents live in physical memory (`mm/phys.ts`), reached by `page_address(page)` for DRAM.
+ * One page frame with a descriptor: page cache, anonymous, or a device page of an fsdax namespace
+ * with a page map. Contents live in physical memory (`mm/phys.ts`), reached by `page_address(page)`
+ * for DRAM.
  */
 export interface page {
   readonly pfn: number;
@@ -119,7 +123,9 @@ export interface address_space {
   flags: number; // AS_*
   wb_err: number;
   writeback_index: number;
-  /** Device whose frames the DAX entries hold; set by fs/dax before the first entry. i_pages lock */
+  /**
+   * Device whose frames the DAX entries hold; set by fs/dax before the first entry. i_pages lock
+   */
   dax_dev?: dax_device | null;
 }
 export const AS_EIO = 1 << 0;

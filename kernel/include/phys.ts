@@ -1,5 +1,6 @@
 /**
- * kernel/include/phys.ts - physical memory of one Kernel. Class: mm/phys.ts, the only code that touches chunks.
+ * kernel/include/phys.ts - physical memory of one Kernel. Class: mm/phys.ts, the only code that
+ * touches chunks.
  *
  * `paddr` is a byte address (number). Ranges that leave every region are a kernel bug (assert).
  * Stores to pmem are visible at once, durable only after clwb/flushcache and sfence; with tracking
@@ -44,7 +45,9 @@ export interface phys_memory {
   memcpy_flushcache(paddr: number, src: Uint8Array, off: number, len: number): void;
   clwb(paddr: number, len: number): void;
   sfence(): void;
-  /** The bytes of a DRAM frame, for page-cache and anonymous pages; asserts that it is not media. */
+  /**
+   * The bytes of a DRAM frame, for page-cache and anonymous pages; asserts that it is not media.
+   */
   page_view(pfn: number): Uint8Array;
   /** True when every byte is zero (cheap for chunks never written). */
   is_zero(paddr: number, len: number): boolean;

@@ -1,8 +1,10 @@
 /**
- * kernel/include/uio.ts - the two ends of a read or write. Linux: include/linux/uio.h. Class: mm/iov_iter.ts.
+ * kernel/include/uio.ts - the two ends of a read or write. Linux: include/linux/uio.h. Class:
+ * mm/iov_iter.ts.
  *
  * Two kinds: `bytes`, arrays outside the Machine (never fault), and `user`, addresses in the task's
- * mm (each copy may fault and sleep). `data_source` is as in Linux: true for a write(2), whose data comes from the iterator.
+ * mm (each copy may fault and sleep). `data_source` is as in Linux: true for a write(2), whose data
+ * comes from the iterator.
  */
 import type { Sometime } from "./fs.ts";
 
@@ -11,7 +13,10 @@ export interface iov_iter {
   readonly data_source: boolean;
   /** Bytes left. */
   count: number;
-  /** Address or offset alignment of all segments, for O_DIRECT checks: the OR of addresses and lengths. */
+  /**
+   * Address or offset alignment of all segments, for O_DIRECT checks: the OR of addresses and
+   * lengths.
+   */
   alignment(): number;
   /** Drops all beyond `n`; `reexpand` undoes it. */
   truncate(n: number): void;

@@ -1,6 +1,6 @@
 /**
- * tests/conformance/conform.test.ts - the recorded cases, with a ratchet: a case of passing.txt that fails is red,
- * and so is one that passes and is not listed. The list only grows.
+ * tests/conformance/conform.test.ts - the recorded cases, with a ratchet: a case of passing.txt
+ * that fails is red, and so is one that passes and is not listed. The list only grows.
  */
 import { readFileSync } from "node:fs";
 import { type conform_case, run_case } from "../../tools/script/conform.ts";
@@ -21,7 +21,10 @@ const replay = (c: conform_case): string =>
 
 t("every listed case exists", () => {
   const known = new Set(cases.map((c) => c.name));
-  assert.equal([...listed].filter((n) => !known.has(n)), []);
+  assert.equal(
+    [...listed].filter((n) => !known.has(n)),
+    [],
+  );
 });
 
 for (const c of cases.filter((k) => listed.has(k.name))) {
@@ -33,13 +36,17 @@ for (const c of cases.filter((k) => listed.has(k.name))) {
   });
 }
 
-t("no case passes without being listed in passing.txt", async () => {
-  const unlisted: string[] = [];
-  for (const c of cases) {
-    if (listed.has(c.name)) continue;
-    if ((await run_case(c)).status === "passed") unlisted.push(c.name);
-  }
-  assert.equal(unlisted, []);
-}, { timeout_ms: 300_000 });
+t(
+  "no case passes without being listed in passing.txt",
+  async () => {
+    const unlisted: string[] = [];
+    for (const c of cases) {
+      if (listed.has(c.name)) continue;
+      if ((await run_case(c)).status === "passed") unlisted.push(c.name);
+    }
+    assert.equal(unlisted, []);
+  },
+  { timeout_ms: 300_000 },
+);
 
 t.run();

@@ -1,6 +1,6 @@
 /**
- * tests/lib/format-comments.ts - `npm run format`: wraps comment lines wider than 100 columns, which
- * the formatter leaves alone. The overhang moves to the next line of the same paragraph.
+ * tests/lib/format-comments.ts - `npm run format`: wraps comment lines wider than 100 columns,
+ * which the formatter leaves alone. The overhang moves to the next line of the same paragraph.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { mapped_files } from "./map-check.ts";

@@ -26,6 +26,8 @@ const LAYERS: readonly [RegExp, number][] = [
   [/^mm\//, 1],
   [/^drivers\//, 2],
   [/^fs\//, 3],
+  // the tools people know work on plain devices and know no processes; Machine offers them
+  [/^tools\/cmd\//, 3.5],
   [/^tools\/api\//, 4],
   [/^index\.ts$/, 5],
   [/^tools\/cli\//, 7],

@@ -24,7 +24,9 @@ export interface booted_kernel {
   pmem: pmem_device[];
 }
 
-/** Boots a kernel in `machine`: memory, VFS with a RAM file system as root, filesystems, devices. */
+/**
+ * Boots a kernel in `machine`: memory, VFS with a RAM file system as root, filesystems, devices.
+ */
 export async function boot_kernel(
   machine: Machine,
   opts: kernel_boot_options = {},

@@ -1,6 +1,6 @@
 /**
- * tools/api/lab.ts - the machine of the recorded cases: one NVDIMM of 512 MiB, 1 GiB of memory, /mnt,
- * /mnt2 and /tmp; set up as a script's `@setup` line says.
+ * tools/api/lab.ts - the machine of the recorded cases: one NVDIMM of 512 MiB, 1 GiB of memory,
+ * /mnt, /mnt2 and /tmp; set up as a script's `@setup` line says.
  */
 import { is_not_implemented } from "../../kernel/assert.ts";
 import { SIGBUS, SIGSEGV, SIGTERM, SIGUSR1, SIGXFSZ } from "../../kernel/signal.ts";

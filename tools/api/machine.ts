@@ -1,6 +1,6 @@
 /**
- * tools/api/machine.ts - the Machine that users hold: boot it, take its processes, run tools on its devices,
- * look inside, take its media with you.
+ * tools/api/machine.ts - the Machine that users hold: boot it, take its processes, run tools on its
+ * devices, look inside, take its media with you.
  */
 import { EINVAL, ENODEV } from "../../kernel/include/errno.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
@@ -63,7 +63,12 @@ export class Machine extends CoreMachine {
   static async boot(options: machine_options = {}): Promise<Machine> {
     const m = new Machine(options);
     const pmem = options.media
-      ? options.media.regions.map(({ image, name, domain, size }) => ({ image, name, domain, size }))
+      ? options.media.regions.map(({ image, name, domain, size }) => ({
+          image,
+          name,
+          domain,
+          size,
+        }))
       : (options.pmem ?? DEFAULT_PMEM).map(({ size, ...rest }) =>
           size === undefined ? rest : { ...rest, size: size_bytes(size) },
         );
@@ -129,7 +134,9 @@ export class Machine extends CoreMachine {
 
   // --- looking inside
 
-  /** Typed tracepoints: `m.trace((e) => console.log(e.text()))`. Returns a function that stops it. */
+  /**
+   * Typed tracepoints: `m.trace((e) => console.log(e.text()))`. Returns a function that stops it.
+   */
   trace(listener: Parameters<Kernel["trace"]["subscribe"]>[0]): () => void {
     return this.kernel.trace.subscribe(listener);
   }
@@ -175,13 +182,15 @@ export class Machine extends CoreMachine {
   // --- taking it along
 
   /**
-   * The bytes of the persistent memory, copy-on-write. `lose`: as a power cut leaves them, without what
-   * was still in the cpu cache (needs track_persistence).
+   * The bytes of the persistent memory, copy-on-write. `lose`: as a power cut leaves them, without
+   * what was still in the cpu cache (needs track_persistence).
    */
   media_snapshot(opts: { lose?: boolean } = {}): media_snapshot_t {
     return media_snapshot(this, opts);
   }
-  /** Power off and on: a fresh machine on the same media; what was not durable is lost if tracked. */
+  /**
+   * Power off and on: a fresh machine on the same media; what was not durable is lost if tracked.
+   */
   reboot(options: machine_options = this.options): Promise<Machine> {
     return Machine.boot({ ...options, media: this.media_snapshot({ lose: true }) });
   }

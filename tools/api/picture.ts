@@ -1,6 +1,6 @@
 /**
- * tools/api/picture.ts - the four-line picture of one address: mapping, page-cache or DAX entry, page
- * table, media. Printed by the tour, by scripts and by reports alike.
+ * tools/api/picture.ts - the four-line picture of one address: mapping, page-cache or DAX entry,
+ * page table, media. Printed by the tour, by scripts and by reports alike.
  *
  *   vma     7ffff7c00000-7ffff7e00000 rw-s /mnt/log +0x0
  *   xarray  [0x0] DAX PMD, frame 0x800, dirty
@@ -11,12 +11,24 @@ import type { address_space, mm_struct, vm_area_struct } from "../../kernel/incl
 import type { page } from "../../kernel/include/mm_types.ts";
 import { PAGECACHE_TAG_DIRTY } from "../../mm/filemap.ts";
 import { xa_get_mark, xa_is_value, xa_load } from "../../kernel/lib/xarray.ts";
-import { dax_entry_order, dax_entry_start, dax_entry_text, dax_to_frame } from "../../fs/dax/entry.ts";
+import {
+  dax_entry_order,
+  dax_entry_start,
+  dax_entry_text,
+  dax_to_frame,
+} from "../../fs/dax/entry.ts";
 import { dax_is_zero_entry } from "../../fs/dax/entry.ts";
 import { d_path } from "../../fs/dcache.ts";
 import { task_fs } from "../../fs/fs_struct.ts";
 import { line_state } from "../../mm/phys.ts";
-import { lookup_entry, pte_dirty, pte_pfn, pte_present, pte_write, pte_young } from "../../mm/pgtable.ts";
+import {
+  lookup_entry,
+  pte_dirty,
+  pte_pfn,
+  pte_present,
+  pte_write,
+  pte_young,
+} from "../../mm/pgtable.ts";
 import { vma_perms } from "../../mm/smaps.ts";
 import { find_vma } from "../../mm/vma.ts";
 import type { Process } from "./process.ts";
@@ -38,7 +50,9 @@ function entry_line(mapping: address_space, index: number): string {
   if (!xa_is_value(e)) return `[${hex(index)}] page, pfn ${hex((e as page).pfn)}, ${dirty}`;
   const v = e as number;
   const size = dax_entry_order(v) > 0 ? "PMD" : "PTE";
-  const words = dax_entry_text(v).replace(/PMD\|?|none/, "").replace(/\|$/, "");
+  const words = dax_entry_text(v)
+    .replace(/PMD\|?|none/, "")
+    .replace(/\|$/, "");
   const what = dax_is_zero_entry(v) ? "" : `, frame ${hex(dax_to_frame(v))}`;
   const state = words === "" ? dirty : `${words.toLowerCase()}, ${dirty}`;
   return `[${hex(dax_entry_start(v, index))}] DAX ${size}${what}, ${state}`;
@@ -69,7 +83,9 @@ function media_line(p: Process, mm: mm_struct, addr: number): string {
   const region = p.kernel.phys.region_of(paddr);
   const bytes = new Uint8Array(16);
   p.kernel.phys.copy_from(paddr, bytes, 0, bytes.length);
-  const text = Array.from(bytes, (b) => (b >= 32 && b < 127 ? String.fromCharCode(b) : ".")).join("");
+  const text = Array.from(bytes, (b) => (b >= 32 && b < 127 ? String.fromCharCode(b) : ".")).join(
+    "",
+  );
   if (region?.kind !== "pmem") return `"${text}" in ordinary memory (${region?.name ?? "?"})`;
   const state = line_state(region, paddr - region.start);
   const tail = state === null ? "" : `, 64-byte line ${LINE_WORDS[state]}`;

@@ -1,9 +1,9 @@
 /**
  * tools/api/process_base.ts - how a call from a user's script gets into the kernel and back.
  *
- * A call runs on the process's thread. It answers at once when nothing has to wait (a plain value), else with a
- * promise; `await` serves both. Errors are dressed here, once: SyscallError, SignalError.
- * Our own bugs and `notImplemented()` pass through untouched.
+ * A call runs on the process's thread. It answers at once when nothing has to wait (a plain value),
+ * else with a promise; `await` serves both. Errors are dressed here, once: SyscallError,
+ * SignalError. Our own bugs and `notImplemented()` pass through untouched.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import type { Sometime } from "../../kernel/include/fs.ts";
@@ -19,7 +19,9 @@ import {
 } from "../../kernel/signal.ts";
 import { SignalError, SyscallError, type signal_info, WouldBlock } from "./errors.ts";
 
-/** Bytes of the caller's, a piece of the process's memory, or bytes displaced from page alignment. */
+/**
+ * Bytes of the caller's, a piece of the process's memory, or bytes displaced from page alignment.
+ */
 export type user_buffer =
   | Uint8Array
   | { readonly addr: number; readonly len: number }
@@ -74,11 +76,7 @@ export class ProcessBase {
     return r;
   }
 
-  private queued<T>(
-    name: string,
-    fn: (t: task_struct) => Sometime<T>,
-    path?: string,
-  ): Sometime<T> {
+  private queued<T>(name: string, fn: (t: task_struct) => Sometime<T>, path?: string): Sometime<T> {
     const run = (t: task_struct): Sometime<T> => {
       t.syscall = name;
       return fn(t);
@@ -133,7 +131,9 @@ export class ProcessBase {
     return new SignalError({ signo, code, addr, lsb, completed });
   }
 
-  /** Asynchronous signals that arrived since the last call of this; a handler would have got them. */
+  /**
+   * Asynchronous signals that arrived since the last call of this; a handler would have got them.
+   */
   take_signals(): signal_info[] {
     const out: signal_info[] = [];
     for (let s = dequeue_signal(this.task); s; s = dequeue_signal(this.task)) {

@@ -53,7 +53,9 @@ export class ProcessFile extends ProcessBase {
       return new_iov_iter_bytes(this.kernel, source, [first]);
     }
     if (bufs.every((b) => !("addr" in b))) {
-      const arrays = bufs.map((b) => (b instanceof Uint8Array ? b : (b as { bytes: Uint8Array }).bytes));
+      const arrays = bufs.map((b) =>
+        b instanceof Uint8Array ? b : (b as { bytes: Uint8Array }).bytes,
+      );
       let skew = 0;
       for (const b of bufs) if (!(b instanceof Uint8Array) && "skew" in b) skew |= b.skew;
       return new_iov_iter_bytes(this.kernel, source, arrays, skew);
@@ -215,12 +217,20 @@ export class ProcessFile extends ProcessBase {
 
   // --- ioctls, by their names
 
-  /** ioctl(2) by the command's name ("FS_IOC_GETFLAGS"); the argument has the command's own shape. */
+  /**
+   * ioctl(2) by the command's name ("FS_IOC_GETFLAGS"); the argument has the command's own shape.
+   */
   ioctl(fd: number, cmd: string, arg: unknown = 0): Sometime<unknown> {
     return this.syscall("ioctl", (t) => sys_ioctl(t, fd, cmd, arg));
   }
   /** FS_IOC_FIEMAP: `length` -1 is the whole file; at most `max_extents`. */
-  async fiemap(fd: number, start = 0, length = -1, flags = 0, max = 2048): Promise<fiemap_extent[]> {
+  async fiemap(
+    fd: number,
+    start = 0,
+    length = -1,
+    flags = 0,
+    max = 2048,
+  ): Promise<fiemap_extent[]> {
     const arg: fiemap_args = {
       start,
       length: length < 0 ? length + 2 ** 64 : length,

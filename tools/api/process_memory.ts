@@ -74,7 +74,10 @@ export class ProcessMemory extends ProcessFile {
   pagemap(addr: number, pages: number): Sometime<string[]> {
     return this.syscall("pagemap", (t) => pagemap_words(t, addr, pages));
   }
-  /** The entry of /proc/PID/smaps that holds `addr`, sizes in KiB; null when nothing is mapped there. */
+  /**
+   * The entry of /proc/PID/smaps that holds `addr`, sizes in KiB; null when nothing is mapped
+   * there.
+   */
   smaps(addr: number): Sometime<smaps_entry | null> {
     return this.syscall("smaps", (t) => smaps_of(t, addr));
   }

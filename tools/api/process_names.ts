@@ -129,11 +129,7 @@ export class ProcessNames extends ProcessMemory {
   /** Seconds, or UTIME_NOW / UTIME_OMIT. */
   utimensat(path: string, atime: number, mtime: number, flags = 0): Sometime<void> {
     const times = [time_arg(atime), time_arg(mtime)] as const;
-    return this.syscall(
-      "utimensat",
-      (t) => sys_utimensat(t, AT_FDCWD, path, times, flags),
-      path,
-    );
+    return this.syscall("utimensat", (t) => sys_utimensat(t, AT_FDCWD, path, times, flags), path);
   }
   futimens(fd: number, atime: number, mtime: number): Sometime<void> {
     const times = [time_arg(atime), time_arg(mtime)] as const;
@@ -174,12 +170,7 @@ export class ProcessNames extends ProcessMemory {
   // --- extended attributes; a path or a descriptor
 
   /** `flags`: XATTR_CREATE, XATTR_REPLACE. */
-  setxattr(
-    target: string | number,
-    name: string,
-    value: Uint8Array,
-    flags = 0,
-  ): Sometime<void> {
+  setxattr(target: string | number, name: string, value: Uint8Array, flags = 0): Sometime<void> {
     const at = xattr_at(target);
     return this.syscall("setxattr", (t) => sys_setxattr(t, at, name, value, flags), name);
   }
@@ -205,7 +196,8 @@ export class ProcessNames extends ProcessMemory {
   // --- mounts
 
   /**
-   * mount(2): `p.mount("/dev/pmem0", "/mnt", "ext4", "dax=always,ro")`, or flags (MS_*) and data apart.
+   * mount(2): `p.mount("/dev/pmem0", "/mnt", "ext4", "dax=always,ro")`, or flags (MS_*) and data
+   * apart.
    */
   mount(
     device: string,
@@ -223,7 +215,9 @@ export class ProcessNames extends ProcessMemory {
   }
   /** The lines of /proc/mounts. */
   mounts(): mount_line[] {
-    const lines = proc_mounts(this.kernel).split("\n").filter((l) => l !== "");
+    const lines = proc_mounts(this.kernel)
+      .split("\n")
+      .filter((l) => l !== "");
     return lines.map((l) => {
       const [device, dir, type, options] = l.split(" ");
       return { device: device!, dir: dir!, type: type!, options: options! };

@@ -1,5 +1,6 @@
 /**
- * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same run.
+ * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same
+ * run.
  *
  *   export default scenario({ pmem: [{ size: "64M", mode: "fsdax" }] }, async (m) => { ... });
  *
@@ -17,15 +18,14 @@ export interface scenario {
 }
 
 /** What a module's default export is when its scenario can be run again and again. */
-export function scenario(
-  options: scenario_options,
-  body: (m: Machine) => unknown,
-): scenario {
+export function scenario(options: scenario_options, body: (m: Machine) => unknown): scenario {
   return Object.freeze({ is_scenario: true as const, options, body });
 }
 
 export function is_scenario(x: unknown): x is scenario {
-  return typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true;
+  return (
+    typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true
+  );
 }
 
 export interface scenario_result {
@@ -59,8 +59,8 @@ export async function run_reported(s: scenario): Promise<scenario_result> {
 }
 
 /**
- * The state of a scenario at a point, restored by running it again up to there: `at` is awaited in the
- * body with the machine, and what it returns is given back.
+ * The state of a scenario at a point, restored by running it again up to there: `at` is awaited in
+ * the body with the machine, and what it returns is given back.
  */
 export async function checkpoint<T>(
   s: scenario,

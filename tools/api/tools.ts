@@ -32,7 +32,10 @@ function environment(kernel: Kernel): mkfs_env {
   };
 }
 
-/** A device never written to: mkfs need not zero what it reserves. Cheap: untouched chunks are known. */
+/**
+ * A device never written to: mkfs need not zero what it reserves. Cheap: untouched chunks are
+ * known.
+ */
 function is_zeroed(kernel: Kernel, bdev: block_device): boolean {
   const pmem = bdev.bd_disk.private_data as Partial<pmem_device> | null;
   if (!pmem?.region || pmem.data_offset === undefined) return false;

@@ -1,6 +1,7 @@
 /**
- * tools/bench/adapter.ts - daxlab as a contestant: ext4 with DAX on a device of 256 MiB, through the public
- * API. An operation answers with a plain value when nothing had to wait, else with a promise.
+ * tools/bench/adapter.ts - daxlab as a contestant: ext4 with DAX on a device of 256 MiB, through
+ * the public API. An operation answers with a plain value when nothing had to wait, else with a
+ * promise.
  */
 import { Machine, O_CREAT, O_EXCL, O_RDWR, O_TRUNC } from "../../index.ts";
 import type { fs_adapter } from "./peers.ts";

@@ -1,6 +1,6 @@
 /**
- * tools/bench/harness.ts - contestants of a group run in turn, round after round, in short slices, so
- * that a change of the machine's mood hits all alike. A slice is timed in CPU time of the whole
+ * tools/bench/harness.ts - contestants of a group run in turn, round after round, in short slices,
+ * so that a change of the machine's mood hits all alike. A slice is timed in CPU time of the whole
  * process (collection and compilation included): busy neighbours do not count. What is compared is
  * the ratio of the best rounds within one run; absolute times belong to a machine.
  */

@@ -1,7 +1,7 @@
 /**
- * tools/bench/peers.ts - what daxlab is measured against. The packages live in tools/bench/peers with
- * their own lock file (one of them asks for a newer Node than it needs, which the project's own strict
- * settings would refuse) and are installed when the bench first runs.
+ * tools/bench/peers.ts - what daxlab is measured against. The packages live in tools/bench/peers
+ * with their own lock file (one of them asks for a newer Node than it needs, which the project's
+ * own strict settings would refuse) and are installed when the bench first runs.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";

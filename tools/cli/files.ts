@@ -5,7 +5,9 @@ import { gunzipSync } from "node:zlib";
 import type { conform_case } from "../script/conform.ts";
 import { user_error } from "./errors.ts";
 
-/** The bytes of a file; gzip headers are taken off until there is none (images may be packed twice). */
+/**
+ * The bytes of a file; gzip headers are taken off until there is none (images may be packed twice).
+ */
 export function read_image(file: string): Uint8Array {
   if (!existsSync(file)) throw new user_error(`${file}: no such file`);
   let bytes: Uint8Array = readFileSync(file);

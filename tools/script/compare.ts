@@ -1,6 +1,7 @@
 /**
  * tools/script/compare.ts - does an output say the same as a recorded one?
- * Optional parts (`{...}` and whole `?` lines) are left out, as the language allows, unless `strict`.
+ * Optional parts (`{...}` and whole `?` lines) are left out, as the language allows, unless
+ * `strict`.
  */
 export interface compare_options {
   strict?: boolean;

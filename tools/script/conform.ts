@@ -1,5 +1,6 @@
 /**
- * tools/script/conform.ts - runs recorded cases and says, case by case, whether we answer as Linux did.
+ * tools/script/conform.ts - runs recorded cases and says, case by case, whether we answer as Linux
+ * did.
  */
 import { difference } from "./compare.ts";
 import { run_script } from "./run.ts";

@@ -1,5 +1,6 @@
 /**
- * tools/script/context.ts - what one operation of a script sees: its arguments, its process, its output.
+ * tools/script/context.ts - what one operation of a script sees: its arguments, its process, its
+ * output.
  *
  * Reading order: `script_process` (names of a process) -> `op_context` (one operation).
  */

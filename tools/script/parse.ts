@@ -1,6 +1,7 @@
 /**
  * tools/script/parse.ts - reads a `.sys` script: one operation a line.
- * The language is described in docs/sys-language.md; what is not understood is an error with its line.
+ * The language is described in docs/sys-language.md; what is not understood is an error with its
+ * line.
  */
 
 export interface sys_line {
@@ -72,7 +73,9 @@ export function split_words(text: string): string[] {
   }
 }
 
-/** A raw byte as it travels in names: bytes above 0x7f as the lone surrogates of kernel/lib/utf8. */
+/**
+ * A raw byte as it travels in names: bytes above 0x7f as the lone surrogates of kernel/lib/utf8.
+ */
 function byte_char(b: number): string {
   return String.fromCharCode(b < 0x80 ? b : 0xdc00 + b);
 }

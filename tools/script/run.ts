@@ -1,5 +1,6 @@
 /**
- * tools/script/run.ts - runs a `.sys` script on an emulated machine and prints what a real one would.
+ * tools/script/run.ts - runs a `.sys` script on an emulated machine and prints what a real one
+ * would.
  *
  * Reading order: run_script -> run_line -> perform (one operation) -> render.
  * An operation started with `&` goes on while later lines run; `await` asks whether it has ended

@@ -1,8 +1,8 @@
 /**
  * tools/script/values.ts - numbers, symbols and data of the `.sys` language.
  *
- * Numbers are terms joined by `+`, `-` and `|`, modulo 2^64 as the kernel sees them; they are computed
- * in BigInt here, at the edge, and handed on as numbers (signed 64 bit, exact below 2^53).
+ * Numbers are terms joined by `+`, `-` and `|`, modulo 2^64 as the kernel sees them; they are
+ * computed in BigInt here, at the edge, and handed on as numbers (signed 64 bit, exact below 2^53).
  */
 import * as fcntl from "../../kernel/include/fcntl.ts";
 import { FIEMAP_FLAG_CACHE, FIEMAP_FLAG_SYNC, FIEMAP_FLAG_XATTR } from "../../kernel/include/fs.ts";
@@ -60,7 +60,9 @@ function term(text: string, mapping: (name: string) => number): bigint {
   return BigInt(v ?? mapping(text));
 }
 
-/** Evaluates a number argument; `mapping` gives the address of a named mapping or throws NoHandle. */
+/**
+ * Evaluates a number argument; `mapping` gives the address of a named mapping or throws NoHandle.
+ */
 export function eval_number(text: string, mapping: (name: string) => number): number {
   const bar = text.indexOf("|");
   if (bar > 0) {
@@ -79,8 +81,8 @@ export function eval_number(text: string, mapping: (name: string) => number): nu
 }
 
 /**
- * A number no larger than `v`: what lies just below 2^63 must not become 2^63, which stands for LLONG_MAX itself and
- * for what wraps.
+ * A number no larger than `v`: what lies just below 2^63 must not become 2^63, which stands for
+ * LLONG_MAX itself and for what wraps.
  */
 function toward_zero(v: bigint): number {
   const n = Number(v);

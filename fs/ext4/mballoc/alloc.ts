@@ -1,8 +1,8 @@
 /**
  * fs/ext4/mballoc/alloc.ts - giving out blocks. Linux: ext4_mb_new_blocks() in fs/ext4/mballoc.c.
  *
- * Reading order: ext4_mb_new_blocks -> claim -> use a run set aside -> normalise -> search groups ->
- * mark used on the media -> set the rest aside.
+ * Reading order: ext4_mb_new_blocks -> claim -> use a run set aside -> normalise -> search groups
+ * -> mark used on the media -> set the rest aside.
  * A request may be answered with fewer blocks than asked, never with none: then it throws ENOSPC.
  */
 import { assert } from "../../../kernel/assert.ts";
@@ -82,7 +82,9 @@ function may_use_root_blocks(sb: super_block, flags: number): boolean {
   );
 }
 
-/** Are `nclusters` free for this task, beside what is promised to delayed allocation and to root? */
+/**
+ * Are `nclusters` free for this task, beside what is promised to delayed allocation and to root?
+ */
 export function ext4_has_free_clusters(sb: super_block, nclusters: number, flags: number): boolean {
   const sbi = EXT4_SB(sb);
   const free = sbi.s_freeclusters_counter;
@@ -134,7 +136,9 @@ function first_group(sb: super_block, goal: mb_goal): number {
 /** From this size on a flex group's first group is left to directories, for aligned requests. */
 const EXT4_FLEX_SIZE_DIR_ALLOC_SCHEME = 4;
 
-/** What a group must offer to be looked at, by how much has been tried (0: aligned, 3: anything). */
+/**
+ * What a group must offer to be looked at, by how much has been tried (0: aligned, 3: anything).
+ */
 function good_group(
   sb: super_block,
   g: ext4_group_info,
@@ -152,8 +156,9 @@ function good_group(
 }
 
 /**
- * All groups from the first on, up to four times with falling demands: an aligned power of two, groups
- * with long free runs, groups with enough in all, any. In the end the longest run that was seen.
+ * All groups from the first on, up to four times with falling demands: an aligned power of two,
+ * groups with long free runs, groups with enough in all, any. In the end the longest run that was
+ * seen.
  */
 async function search_groups(
   sb: super_block,
@@ -189,8 +194,8 @@ async function search_groups(
 // --- on the media -----------------------------------------------------------------------------
 
 /**
- * Marks a run used in the bitmap and the descriptor. The caller has taken it out of the free space in
- * memory. Throws EUCLEAN when the run is part of the metadata or in use already.
+ * Marks a run used in the bitmap and the descriptor. The caller has taken it out of the free space
+ * in memory. Throws EUCLEAN when the run is part of the metadata or in use already.
  */
 export async function ext4_mb_mark_diskspace_used(
   handle: handle_t,

@@ -1,5 +1,6 @@
 /**
- * fs/ext4/mballoc/free.ts - taking blocks back, and trim. Linux: ext4_free_blocks(), ext4_trim_fs().
+ * fs/ext4/mballoc/free.ts - taking blocks back, and trim. Linux: ext4_free_blocks(),
+ * ext4_trim_fs().
  */
 import { EFSCORRUPTED, EOPNOTSUPP } from "../../../kernel/include/errno.ts";
 import type { inode } from "../../../kernel/include/fs.ts";
@@ -51,7 +52,8 @@ async function free_in_group(
   const sb = inode.i_sb;
   const sbi = EXT4_SB(sb);
   const g = await ext4_mb_load_group(sb, group);
-  // a group that is not to be believed keeps its blocks: they are leaked rather than given out twice
+  // a group that is not to be believed keeps its blocks: they are leaked rather than given out
+  // twice
   if (g.corrupt) return;
   const bh = await ext4_read_block_bitmap(sb, group, true);
   const gdp = ext4_get_group_desc(sb, group);
@@ -64,7 +66,8 @@ async function free_in_group(
     ext4_error(
       sb,
       "mb_free_blocks",
-      `group ${group}, block ${free}: freeing already freed block (bit ${free}); block bitmap corrupt.`,
+      `group ${group}, block ${free}: freeing already freed block ` +
+        `(bit ${free}); block bitmap corrupt.`,
     );
     g.corrupt = true;
     return;

@@ -1,7 +1,7 @@
 /**
  * fs/ext4/mballoc/group.ts - a group's free space in memory, and the searches in it.
- * Linux: fs/ext4/mballoc.c (buddy parts). Differs: no stored buddies: an aligned power of two is found
- * by looking at the bitmap, 64 KiB of which at most belong to a group; results are the same.
+ * Linux: fs/ext4/mballoc.c (buddy parts). Differs: no stored buddies: an aligned power of two is
+ * found by looking at the bitmap, 64 KiB of which at most belong to a group; results are the same.
  */
 import { is_errno } from "../../../kernel/include/errno.ts";
 import type { Sometime, super_block } from "../../../kernel/include/fs.ts";
@@ -59,7 +59,10 @@ function count_free(map: Uint8Array, max: number): number {
   return n;
 }
 
-/** Reads the group's bitmap on first use. A bitmap that is not to be believed makes the group corrupt. */
+/**
+ * Reads the group's bitmap on first use. A bitmap that is not to be believed makes the group
+ * corrupt.
+ */
 export function ext4_mb_load_group(sb: super_block, group: number): Sometime<ext4_group_info> {
   const g = ext4_get_group_info(sb, group);
   if (g.loaded || g.corrupt) return g;
@@ -126,8 +129,9 @@ export function mb_free_run(
 export const mb_max_order = (sb: super_block): number => sb.s_blocksize_bits + 1;
 
 /**
- * Order of the buddy that begins at free cluster `at` of a free run ending at `end`: the largest aligned
- * power of two. Free runs break into buddies in one way only, as neighbours merge whenever both are free.
+ * Order of the buddy that begins at free cluster `at` of a free run ending at `end`: the largest
+ * aligned power of two. Free runs break into buddies in one way only, as neighbours merge whenever
+ * both are free.
  */
 function buddy_order(sb: super_block, at: number, end: number): number {
   const aligned = at === 0 ? 31 : 31 - Math.clz32(at & -at);
@@ -136,8 +140,8 @@ function buddy_order(sb: super_block, at: number, end: number): number {
 }
 
 /**
- * The buddy of the smallest order not below `order`, the first of that order; -1 when the group has none.
- * So a run of 2^order clusters is aligned to its size, and large buddies are broken last.
+ * The buddy of the smallest order not below `order`, the first of that order; -1 when the group has
+ * none. So a run of 2^order clusters is aligned to its size, and large buddies are broken last.
  */
 export function mb_find_buddy(sb: super_block, g: ext4_group_info, order: number): number {
   if (order > g.bb_largest_order) return -1;

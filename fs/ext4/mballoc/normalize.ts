@@ -2,9 +2,9 @@
  * fs/ext4/mballoc/normalize.ts - turning a request into what is worth looking for.
  * Linux: ext4_mb_normalize_request(), ext4_mb_group_or_file() in fs/ext4/mballoc.c.
  *
- * A growing file is given more than it asks for: its size rounded up to a power of two up to 8 MiB, from
- * a start that is aligned in the file as the run will be on the media. That is why a 2 MiB piece of
- * a file lies on 2 MiB of blocks, and why DAX can map it with one PMD. Units here: blocks.
+ * A growing file is given more than it asks for: its size rounded up to a power of two up to 8 MiB,
+ * from a start that is aligned in the file as the run will be on the media. That is why a 2 MiB
+ * piece of a file lies on 2 MiB of blocks, and why DAX can map it with one PMD. Units here: blocks.
  */
 import type { super_block } from "../../../kernel/include/fs.ts";
 import { EXT4_I, EXT4_SB } from "../ext4_fs.ts";
@@ -29,7 +29,9 @@ export interface mb_goal {
   flags: number;
 }
 
-/** Small files share the locality group's run, big ones stream, closed ones get just what they ask. */
+/**
+ * Small files share the locality group's run, big ones stream, closed ones get just what they ask.
+ */
 export function ext4_mb_group_or_file(ar: ext4_allocation_request): number {
   const flags = ar.flags;
   if (!(flags & EXT4_MB_HINT_DATA) || flags & EXT4_MB_HINT_GOAL_ONLY) return flags;
@@ -47,8 +49,8 @@ const KIB = 1024;
 const MIB = 1024 * 1024;
 
 /**
- * Start and size in bytes for a file of `size` bytes that asks at `offset` for `wanted` bytes. The window
- * may be smaller than the request: then the rest is asked for again.
+ * Start and size in bytes for a file of `size` bytes that asks at `offset` for `wanted` bytes. The
+ * window may be smaller than the request: then the rest is asked for again.
  */
 function window(
   size: number,

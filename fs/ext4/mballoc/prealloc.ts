@@ -4,7 +4,8 @@
  *
  * A run is used in memory only (bb_bitmap), so a power cut gives it back by itself. It is discarded
  * when the file is closed by its last writer, truncated or gone, and when space runs out.
- * Invariant: a cluster of a run is used in bb_bitmap until it is handed out or the run is discarded.
+ * Invariant: a cluster of a run is used in bb_bitmap until it is handed out or the run is
+ * discarded.
  */
 import type { inode, super_block } from "../../../kernel/include/fs.ts";
 import { ext4_read_block_bitmap, find_next_zero_bit, test_bit } from "../balloc.ts";
@@ -102,8 +103,9 @@ export function ext4_mb_set_aside(
   }
   const want = EXT4_NUM_B2C(sbi, goal.len);
   const off = EXT4_B2C(sbi, ar.logical - goal.logical);
-  // a run as long as the goal stands for the whole goal; a shorter one lies at the goal's end if the
-  // request begins there, else at its start if that covers the request, else begins with the request
+  // a run as long as the goal stands for the whole goal; a shorter one lies at the goal's end if
+  // the request begins there, else at its start if that covers the request, else begins with the
+  // request
   let lstart = goal.logical;
   if (run.len < want) {
     const last = goal.logical + (want - run.len) * ratio;

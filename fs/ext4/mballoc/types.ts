@@ -53,7 +53,10 @@ export const new_request = (inode: inode, logical: number): ext4_allocation_requ
   flags: 0,
 });
 
-/** A run set aside: for one inode, or (pa_inode null) for the locality group. s_mb is the lock: the baton. */
+/**
+ * A run set aside: for one inode, or (pa_inode null) for the locality group. s_mb is the lock: the
+ * baton.
+ */
 export interface ext4_prealloc_space {
   pa_inode: inode | null;
   /** First file block it stands for (inode form), or the next free block (group form). */
@@ -79,7 +82,9 @@ export interface ext4_group_info {
   /** Free clusters in bb_bitmap. */
   bb_free: number;
   bb_first_free: number;
-  /** No aligned free run of a larger order is in here; exact after a search, else an upper bound. */
+  /**
+   * No aligned free run of a larger order is in here; exact after a search, else an upper bound.
+   */
   bb_largest_order: number;
   bb_prealloc_list: Set<ext4_prealloc_space>;
   /** Freed since the last trim. */
