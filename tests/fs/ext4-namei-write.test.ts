@@ -6,7 +6,7 @@ import { MKDEV, S_IFCHR, S_IFIFO, S_IFMT } from "../../kernel/include/stat.ts";
 import type { Process } from "../../tools/api/process.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { find_tool } from "../lib/e2fsprogs.ts";
-import { on_ext4 } from "./ext4/on_ext4.ts";
+import { device_bytes, on_ext4 } from "./ext4/on_ext4.ts";
 
 const t = suite("fs/ext4/namei_write");
 const O_CREAT_EXCL_RDWR = 0o302;
@@ -155,6 +155,70 @@ t("a name of 255 bytes fits, one of 256 is too long", async () => {
     await p.unlink(`/mnt/${long}`);
   });
 });
+
+t(
+  "running out of inodes, of blocks for directories and for index blocks leaves all whole",
+  async () => {
+    await on_ext4({ mkfs: "-b 1024 -N 200", size: "4M" }, async (p) => {
+      await p.mkdir("/mnt/d");
+      let files = 0;
+      const more_files = () => touch(p, `/mnt/d/${"f".repeat(40)}${files}`);
+      while ((await code(p, more_files)) === null) files++;
+      assert.is((await p.statfs("/mnt")).f_ffree, 0);
+      assert.is((await names(p, "/mnt/d")).length, files);
+      assert.is(await code(p, () => p.mkdir("/mnt/dir")), "ENOSPC");
+    });
+    await on_ext4({ mkfs: "-b 1024 -N 8000 -m 0", size: "4M" }, async (p) => {
+      let dirs = 0;
+      while ((await code(p, () => p.mkdir(`/mnt/${"d".repeat(200)}${dirs}`))) === null) dirs++;
+      // a fiftieth is kept back for conversions that must not fail
+      assert.ok((await p.statfs("/mnt")).f_bfree < 4096 / 50 + 2);
+      assert.is((await p.stat("/mnt")).nlink, dirs + 3);
+      // with no block left names still go into what is there, until that is full
+      let links = 0;
+      const file = `/mnt/${"d".repeat(200)}0`;
+      await touch(p, `${file}/f`);
+      const link = () => p.link(`${file}/f`, `${file}/${"l".repeat(100)}${links}`);
+      while ((await code(p, link)) === null) links++;
+      assert.ok(links > 3 && links < 20, `${links} links`);
+      assert.is(await code(p, () => p.symlink("t".repeat(300), `${file}/s`)), "ENOSPC");
+      assert.is(await code(p, () => p.setxattr(file, "user.x", new Uint8Array(500))), "ENOSPC");
+      await p.rmdir(`/mnt/${"d".repeat(200)}1`);
+      await p.symlink("t".repeat(300), `${file}/s`);
+    });
+  },
+);
+
+t("an index that makes no sense is not used, and with checksums not written to", async () => {
+  const spoil = async (mkfs: string): Promise<string | null> => {
+    let r: string | null = null;
+    const m = await on_ext4({ mkfs }, async (p) => {
+      await p.mkdir("/mnt/d");
+      for (let i = 0; i < 100; i++) await touch(p, `/mnt/d/${"n".repeat(30)}${i}`);
+    });
+    const image = await device_bytes(m);
+    // dx_root_info of the one indexed directory: a hash nobody knows
+    const at = find_dx_root(image);
+    image[at + 4] = 77;
+    await on_ext4({ image, fsck: false }, async (p) => {
+      r = await code(p, () => touch(p, "/mnt/d/new"));
+      return "dirty";
+    });
+    return r;
+  };
+  assert.is(await spoil("-b 1024"), "EBADMSG");
+  assert.is(await spoil("-b 1024 -O ^metadata_csum"), null);
+});
+
+/** Byte offset of dx_root_info in the first hashed directory of an image with blocks of 1 KiB. */
+function find_dx_root(image: Uint8Array): number {
+  for (let b = 0; b < image.length; b += 1024) {
+    const dot = image[b + 4] === 12 && image[b + 6] === 1 && image[b + 8] === 0x2e;
+    const info = image[b + 29] === 8 && image[b + 24] === 0 && image[b + 16] === (1012 & 0xff);
+    if (dot && info) return b + 24;
+  }
+  throw new Error("no hashed directory in the image");
+}
 
 if (!find_tool("e2fsck")) t.skip("the media is consistent", "e2fsck is not installed");
 t.run();
