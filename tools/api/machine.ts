@@ -132,6 +132,13 @@ export class Machine extends CoreMachine {
     await p.exit();
   }
 
+  /** Set by checkpoint(): a promise keeps the scenario waiting at the mark. */
+  at_mark: ((name: string) => Promise<void> | undefined) | null = null;
+  /** Names a point of a scenario, for checkpoint(). Costs nothing otherwise. */
+  mark(name: string): Promise<void> | undefined {
+    return this.at_mark?.(name);
+  }
+
   // --- looking inside
 
   /**

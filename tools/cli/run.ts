@@ -28,6 +28,31 @@ async function run_sys(file: string, options: run_options): Promise<void> {
   }
 }
 
+/** Runs a module's scenario; a deadlock is told with where each lock was taken. */
+async function run_module(module: Record<string, unknown>): Promise<void> {
+  const { is_scenario, run_reported } = await import("../api/scenario.ts");
+  const { Deadlock, Hang } = await import("../../kernel/locking/report.ts");
+  if (!is_scenario(module.default)) return;
+  const live: { machine?: { sched: { foreign(): string | null } } } = {};
+  const drained = (): void => {
+    const who = live.machine?.sched.foreign() ?? "the scenario waits for something nobody settles";
+    process.stderr.write(`daxlab: nothing is left to do, but ${who}\n`);
+    process.exitCode = 1;
+  };
+  process.once("beforeExit", drained);
+  try {
+    await run_reported(module.default, (m) => {
+      live.machine = m;
+    });
+  } catch (e) {
+    if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
+    process.stdout.write(`${e.message}\n`);
+    process.exitCode = 1;
+  } finally {
+    process.off("beforeExit", drained);
+  }
+}
+
 export function register(program: Command): void {
   program
     .command("run")
@@ -43,6 +68,6 @@ export function register(program: Command): void {
         throw new user_error("--image and --trace go with a .sys case");
       }
       process.argv = [process.argv[0]!, path.resolve(script), ...args];
-      await import_script(script);
+      await run_module(await import_script(script));
     });
 }
