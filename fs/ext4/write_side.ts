@@ -32,6 +32,7 @@ export async function ext4_mb_release(_sb: super_block): Promise<void> {}
 // --- inodes
 // ---------------------------------------------------------------------------------------
 
+export { ext4_set_acl } from "./acl.ts";
 export { ext4_xattr_set } from "./xattr_write.ts";
 // --- blocks, files, pages
 // ----------------------------------------------------------------------------

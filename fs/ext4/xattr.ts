@@ -47,7 +47,7 @@ import {
 } from "./ext4_fs.ts";
 import { ext4_iget } from "./iget.ts";
 import { ext4_bread, ext4_get_inode_loc } from "./inode.ts";
-import { ext4_xattr_set } from "./write_side.ts";
+import { ext4_set_acl, ext4_xattr_set } from "./write_side.ts";
 
 const XATTR_SIZE_MAX = 1 << 24;
 
@@ -425,8 +425,8 @@ function acl_handler(prefix: string, index: number): xattr_handler {
   return Object.freeze({
     prefix,
     get: async (inode: inode) => acl_from_disk(await ext4_xattr_get(inode, index, "")),
-    set: async (inode: inode, _name: string, value: Uint8Array | null, flags: number) =>
-      ext4_xattr_set(inode, index, "", value && acl_to_disk(value), flags),
+    set: async (inode: inode, _name: string, value: Uint8Array | null) =>
+      ext4_set_acl(inode, index, value),
   });
 }
 const anyone = () => {};

@@ -143,4 +143,41 @@ for (const mkfs of ["-b 1024", "-b 1024 -I 128", "-b 4096 -I 1024", "-b 1024 -O 
   });
 }
 
+/** An ACL as users write it: entries of (tag, perm, id). */
+function acl(...entries: [number, number, number?][]): Uint8Array {
+  const b = new Uint8Array(4 + 8 * entries.length);
+  const v = new DataView(b.buffer);
+  v.setUint32(0, 2, true);
+  entries.forEach(([tag, perm, id], i) => {
+    v.setUint16(4 + 8 * i, tag, true);
+    v.setUint16(6 + 8 * i, perm, true);
+    v.setUint32(8 + 8 * i, id ?? 0xffffffff, true);
+  });
+  return b;
+}
+
+t("an access control list sets the mode, and is kept only when it says more", async () => {
+  await on_ext4({}, async (p) => {
+    const name = "system.posix_acl_access";
+    await touch(p, "/mnt/f");
+    await p.setxattr("/mnt/f", name, acl([1, 7], [4, 5], [0x20, 1]));
+    assert.is((await p.stat("/mnt/f")).mode & 0o777, 0o751);
+    assert.is(await code(p, () => p.getxattr("/mnt/f", name)), "ENODATA");
+    const long = acl([1, 6], [2, 7, 1000], [4, 4], [0x10, 5], [0x20, 0]);
+    await p.setxattr("/mnt/f", name, long);
+    assert.is((await p.stat("/mnt/f")).mode & 0o777, 0o650);
+    await remount(p);
+    assert.equal(await p.getxattr("/mnt/f", name), long);
+    const no_mask = acl([1, 6], [2, 7, 1000], [4, 4], [0x20, 0]);
+    assert.is(await code(p, () => p.setxattr("/mnt/f", name, no_mask)), "EINVAL");
+    const dflt = "system.posix_acl_default";
+    assert.is(await code(p, () => p.setxattr("/mnt/f", dflt, long)), "EACCES");
+    await p.mkdir("/mnt/d");
+    await p.setxattr("/mnt/d", dflt, long);
+    assert.equal(await p.getxattr("/mnt/d", dflt), long);
+    await p.removexattr("/mnt/f", name);
+    await p.removexattr("/mnt/f", name);
+  });
+});
+
 t.run();

@@ -1,0 +1,142 @@
+/**
+ * fs/ext4/acl.ts - setting access control lists. Linux: fs/ext4/acl.c, and from fs/posix_acl.c what
+ * checks a list and takes it over into the mode.
+ *
+ * A list comes as users write it (acl(5), version 2: tag u16, perm u16, id u32 each). An access
+ * list that says no more than the mode is not kept. Differs: lists are kept and shown but not
+ * looked at when permission is asked for, and new files do not inherit a directory's default list.
+ * Locks: i_rwsem of the inode, held by the VFS.
+ */
+import { EACCES, EINVAL, ENOSPC, EOPNOTSUPP, EPERM } from "../../kernel/include/errno.ts";
+import { CAP_FSETID } from "../../kernel/include/cred.ts";
+import { type inode, SB_POSIXACL } from "../../kernel/include/fs.ts";
+import { S_ISDIR, S_ISGID, S_ISLNK } from "../../kernel/include/stat.ts";
+import { capable, in_group_p } from "../../kernel/cred.ts";
+import { current_time } from "../../kernel/vfs/inode.ts";
+import { inode_owner_or_capable } from "../namei/permission.ts";
+import { EXT4_XATTR_INDEX_POSIX_ACL_ACCESS } from "./ext4.ts";
+import {
+  EXT4_DATA_TRANS_BLOCKS,
+  EXT4_HT_XATTR,
+  EXT4_XATTR_TRANS_BLOCKS,
+  ext4_journal_start,
+  ext4_journal_stop,
+} from "./ext4_jbd2.ts";
+import { ext4_mark_inode_dirty } from "./inode_write.ts";
+import { ext4_should_retry_alloc } from "./retry_alloc.ts";
+import { acl_to_disk } from "./xattr.ts";
+import { ext4_xattr_set_handle } from "./xattr_write.ts";
+
+const ACL_USER_OBJ = 0x01;
+const ACL_USER = 0x02;
+const ACL_GROUP_OBJ = 0x04;
+const ACL_GROUP = 0x08;
+const ACL_MASK = 0x10;
+const ACL_OTHER = 0x20;
+/** The order that entries must have. */
+const ORDER: readonly number[] = Object.freeze([
+  ACL_USER_OBJ,
+  ACL_USER,
+  ACL_GROUP_OBJ,
+  ACL_GROUP,
+  ACL_MASK,
+  ACL_OTHER,
+]);
+
+interface acl_entry {
+  tag: number;
+  perm: number;
+}
+
+/** The entries, or null for a list without any. Throws EINVAL, EOPNOTSUPP (other versions). */
+function parse_acl(b: Uint8Array): acl_entry[] | null {
+  const v = new DataView(b.buffer, b.byteOffset, b.byteLength);
+  if (b.length < 4 || (b.length - 4) % 8 !== 0) throw EINVAL;
+  if (v.getUint32(0, true) !== 2) throw EOPNOTSUPP;
+  const out: acl_entry[] = [];
+  for (let at = 4; at < b.length; at += 8) {
+    out.push({ tag: v.getUint16(at, true), perm: v.getUint16(at + 2, true) });
+  }
+  return out.length > 0 ? out : null;
+}
+
+/** Every kind in its place, the three of the mode just once, a mask if there are named ones. */
+function check_acl(acl: readonly acl_entry[]): void {
+  let last = -1;
+  for (const { tag, perm } of acl) {
+    const kind = ORDER.indexOf(tag);
+    if (kind < 0 || perm > 7) throw EINVAL;
+    const many = tag === ACL_USER || tag === ACL_GROUP;
+    if (kind < last || (kind === last && !many)) throw EINVAL;
+    last = kind;
+  }
+  const has = (tag: number): boolean => acl.some((e) => e.tag === tag);
+  if (!has(ACL_USER_OBJ) || !has(ACL_GROUP_OBJ) || !has(ACL_OTHER)) throw EINVAL;
+  if ((has(ACL_USER) || has(ACL_GROUP)) && !has(ACL_MASK)) throw EINVAL;
+}
+
+/** The mode that an access list stands for, and whether it says more than that. */
+function mode_of(inode: inode, acl: readonly acl_entry[]): { mode: number; more: boolean } {
+  const perm = (tag: number): number | undefined => acl.find((e) => e.tag === tag)?.perm;
+  const group = perm(ACL_MASK) ?? perm(ACL_GROUP_OBJ)!;
+  let mode = inode.i_mode & ~0o777;
+  mode |= (perm(ACL_USER_OBJ)! << 6) | (group << 3) | perm(ACL_OTHER)!;
+  const { kernel } = inode;
+  if (!in_group_p(kernel, inode.i_gid) && !capable(kernel, CAP_FSETID)) mode &= ~S_ISGID;
+  return { mode, more: acl.length > 3 };
+}
+
+async function store_acl(
+  inode: inode,
+  index: number,
+  value: Uint8Array | null,
+  mode: number,
+): Promise<void> {
+  const credits = EXT4_XATTR_TRANS_BLOCKS + EXT4_DATA_TRANS_BLOCKS;
+  const handle = await ext4_journal_start(inode, EXT4_HT_XATTR, credits);
+  try {
+    const name = new Uint8Array(0);
+    await ext4_xattr_set_handle(handle, inode, index, name, value && acl_to_disk(value), 0);
+    if (mode === inode.i_mode) return;
+    inode.i_mode = mode;
+    inode.i_ctime = current_time(inode);
+    await ext4_mark_inode_dirty(handle, inode, "ext4_set_acl");
+  } finally {
+    ext4_journal_stop(handle);
+  }
+}
+
+/**
+ * Sets (value) or removes (null) the access or default list: `index` says which.
+ * @throws EOPNOTSUPP noacl, symlinks; EACCES default list of a file; EPERM, EINVAL, ENOSPC, EIO
+ */
+export async function ext4_set_acl(
+  inode: inode,
+  index: number,
+  value: Uint8Array | null,
+): Promise<void> {
+  const sb = inode.i_sb;
+  if (!(sb.s_flags & SB_POSIXACL) || S_ISLNK(inode.i_mode)) throw EOPNOTSUPP;
+  const acl = value && parse_acl(value);
+  const access = index === EXT4_XATTR_INDEX_POSIX_ACL_ACCESS;
+  if (!access && !S_ISDIR(inode.i_mode)) {
+    if (acl) throw EACCES;
+    return;
+  }
+  if (!inode_owner_or_capable(inode)) throw EPERM;
+  if (acl) check_acl(acl);
+  let mode = inode.i_mode;
+  let kept = acl ? value : null;
+  if (access && acl) {
+    const m = mode_of(inode, acl);
+    mode = m.mode;
+    if (!m.more) kept = null;
+  }
+  for (let retries = 0; ; retries++) {
+    try {
+      return await store_acl(inode, index, kept, mode);
+    } catch (e) {
+      if (e !== ENOSPC || !(await ext4_should_retry_alloc(sb, retries))) throw e;
+    }
+  }
+}
