@@ -51,6 +51,7 @@ export function ext4_ioctl(file: file, cmd: string, arg: unknown): Sometime<unkn
       return es.s_uuid.slice();
     case "EXT4_IOC_SETVERSION":
     case "EXT4_IOC_SHUTDOWN":
+    case "FS_IOC_SHUTDOWN":
     case "FITRIM":
     case "FS_IOC_SETFSLABEL":
     case "EXT4_IOC_MIGRATE":
