@@ -146,6 +146,7 @@ export function send_signal(
   const s = struct_of(t);
   if (s.ignored.has(info.signo) && info.signo !== SIGKILL) return;
   s.pending.push(info);
+  t.kernel.sched.observer?.touch(s, true);
   const fatal = is_fatal(s, info.signo);
   if (fatal && s.killed_by === 0) s.killed_by = info.signo;
   const how = fatal ? WAIT_KILLABLE | WAIT_INTERRUPTIBLE : WAIT_INTERRUPTIBLE;
@@ -171,6 +172,7 @@ export function fatal_signal_pending(t: task_struct): boolean {
 /** Would a pending signal end a sleep of this kind (WAIT_*) at once? */
 export function signal_wakes(t: task_struct, flags: number): boolean {
   if (t.signal === null) return false;
+  t.kernel.sched.observer?.touch(t.signal, false);
   if ((flags & WAIT_INTERRUPTIBLE) !== 0 && t.signal.pending.length > 0) return true;
   return (flags & WAIT_KILLABLE) !== 0 && t.signal.killed_by !== 0;
 }

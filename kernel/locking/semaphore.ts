@@ -37,12 +37,14 @@ export class semaphore extends lock_base {
     return this.sched.block(this, WAIT_EVENT, flags);
   }
   down_trylock(): boolean {
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     if (this.count === 0) return false;
     this.count--;
     return true;
   }
   /** By any task. */
   up(): void {
+    if (this.sched.observer !== null) this.sched.observer.touch(this, true);
     const next = this.waiters.shift();
     if (next === undefined) this.count++;
     else this.sched.wake(next);

@@ -333,6 +333,7 @@ export abstract class Baton {
 
   private task_ended(t: task_struct): void {
     const had_baton = this.current === t;
+    if (this.observer !== null) this.observer.touch(t, true);
     t.state = TASK_DEAD;
     t.busy = false;
     t.syscall = "";

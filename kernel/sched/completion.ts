@@ -35,6 +35,7 @@ export class completion implements completion_t {
 
   wait(opts?: wait_opts): MaybeWait {
     if (this.count > 0) {
+      this.queue.touch();
       this.count--;
       return undefined;
     }

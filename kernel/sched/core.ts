@@ -123,6 +123,7 @@ export async function msleep(k: has_sched, ms: number): Promise<void> {
  */
 export async function join(t: task_struct): Promise<unknown> {
   t.join_seen = true;
+  t.kernel.sched.observer?.touch(t, false);
   const machine = t.kernel.machine;
   const queue = (t.joiners ??= new wait_queue_head(machine, "exit", t.toString()));
   const p = queue.wait_event(() => t.state === TASK_DEAD, { owner: () => t });
@@ -133,6 +134,7 @@ export async function join(t: task_struct): Promise<unknown> {
 
 /** In a kernel thread: has somebody called kthread_stop()? Part of the condition of its sleeps. */
 export function kthread_should_stop(k: Kernel): boolean {
+  k.sched.observer?.touch(k.current, false);
   return k.current.should_stop;
 }
 
@@ -147,6 +149,7 @@ export function wake_up_process(t: task_struct): boolean {
 /** Asks the thread to end, wakes it and waits until it has. */
 export async function kthread_stop(t: task_struct): Promise<unknown> {
   t.should_stop = true;
+  t.kernel.sched.observer?.touch(t, true);
   if (t.waiting_mode === WAIT_EVENT) wake_up_process(t);
   return join(t);
 }

@@ -175,6 +175,11 @@ export class wait_queue_head implements wait_queue_t, waitable {
     this.entries = kept;
   }
 
+  /** For exploration: what belongs to this queue was looked at or changed. */
+  touch(): void {
+    this.sched.observer?.touch(this, true);
+  }
+
   has_waiters(): boolean {
     return this.entries !== null && this.entries.length > 0;
   }
