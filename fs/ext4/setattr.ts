@@ -55,8 +55,7 @@ import {
   EXT4_HT_INODE,
   EXT4_HT_QUOTA,
   ext4_handle_sync,
-  ext4_journal_start,
-  ext4_journal_stop,
+  ext4_with_handle,
   type handle_t,
   IS_SYNC,
 } from "./ext4_jbd2.ts";
@@ -70,20 +69,6 @@ import {
 } from "./inode_write.ts";
 import { ext4_orphan_add, ext4_orphan_del } from "./orphan.ts";
 import { ext4_break_layouts, ext4_truncate } from "./truncate.ts";
-
-async function with_handle(
-  inode: inode,
-  type: number,
-  credits: number,
-  fn: (handle: handle_t) => Promise<void>,
-): Promise<void> {
-  const handle = await ext4_journal_start(inode, type, credits);
-  try {
-    await fn(handle);
-  } finally {
-    ext4_journal_stop(handle);
-  }
-}
 
 /**
  * The new size, on its way to the media together with i_disksize; an error leaves both as they
@@ -122,7 +107,7 @@ async function setattr_size(inode: inode, size: number): Promise<void> {
     await ext4_break_layouts(inode);
     const old = inode.i_size;
     if (size !== old) {
-      await with_handle(inode, EXT4_HT_INODE, 3, (h) => change_size(h, inode, size));
+      await ext4_with_handle(inode.i_sb, EXT4_HT_INODE, 3, (h) => change_size(h, inode, size));
       if (size > old) await pagecache_isize_extended(inode, old, size);
     }
     await truncate_pagecache(inode, inode.i_size);
@@ -146,7 +131,7 @@ export async function ext4_setattr(dentry: dentry, attr: iattr): Promise<void> {
   const owner =
     (valid & ATTR_UID && attr.ia_uid !== i_uid) || (valid & ATTR_GID && attr.ia_gid !== i_gid);
   if (owner) {
-    await with_handle(inode, EXT4_HT_QUOTA, 3, async (handle) => {
+    await ext4_with_handle(inode.i_sb, EXT4_HT_QUOTA, 3, async (handle) => {
       if (valid & ATTR_UID) inode.i_uid = attr.ia_uid;
       if (valid & ATTR_GID) inode.i_gid = attr.ia_gid;
       await ext4_mark_inode_dirty(handle, inode, "ext4_setattr");
@@ -155,7 +140,7 @@ export async function ext4_setattr(dentry: dentry, attr: iattr): Promise<void> {
   try {
     if (valid & ATTR_SIZE) await setattr_size(inode, attr.ia_size);
     setattr_copy(inode, attr);
-    await with_handle(inode, EXT4_HT_INODE, 2, (h) => ext4_mark_inode_dirty(h, inode));
+    await ext4_with_handle(inode.i_sb, EXT4_HT_INODE, 2, (h) => ext4_mark_inode_dirty(h, inode));
   } finally {
     if (inode.i_nlink > 0) await ext4_orphan_del(null, inode);
   }
@@ -204,7 +189,7 @@ async function set_flags(inode: inode, flags: number): Promise<void> {
     if (p) await p;
     await filemap_write_and_wait(inode.i_mapping);
   }
-  await with_handle(inode, EXT4_HT_INODE, 1, async (handle) => {
+  await ext4_with_handle(inode.i_sb, EXT4_HT_INODE, 1, async (handle) => {
     if (IS_SYNC(inode)) ext4_handle_sync(handle);
     const iloc = await ext4_reserve_inode_write(handle, inode);
     dax_dontcache(inode, flags);
@@ -235,7 +220,7 @@ async function set_project(inode: inode, projid: number): Promise<void> {
   }
   if (EXT4_SB(sb).s_inode_size <= M.EXT4_GOOD_OLD_INODE_SIZE) throw EOPNOTSUPP;
   if (EXT4_I(inode).i_projid === projid) return;
-  await with_handle(inode, EXT4_HT_QUOTA, 3, async (handle) => {
+  await ext4_with_handle(inode.i_sb, EXT4_HT_QUOTA, 3, async (handle) => {
     EXT4_I(inode).i_projid = projid;
     inode.i_ctime = current_time(inode);
     await ext4_mark_inode_dirty(handle, inode);
