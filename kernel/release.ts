@@ -2,9 +2,12 @@
  * kernel/release.ts - what differs between kernel releases, in one table.
  *
  * Code asks `since(kernel, "6.2")` or, better, `behaves(kernel, "dax_refcount_from_1")`, whose row
- * says what it is and from when on. The recorded kernel, and the default, is 6.1.
+ * says what it is and from when on. The recorded kernel, and the default, is 6.1. Another release
+ * is 6.1 with other answers in the rows below, nothing more: "4.8" has no MAP_SYNC, but today's locks.
  */
 export type kernel_release =
+  | "4.8"
+  | "4.15"
   | "5.15"
   | "6.1"
   | "6.2"
@@ -19,6 +22,8 @@ export type kernel_release =
 
 export const DEFAULT_RELEASE: kernel_release = "6.1";
 export const RELEASES: readonly kernel_release[] = Object.freeze([
+  "4.8",
+  "4.15",
   "5.15",
   "6.1",
   "6.2",
@@ -39,6 +44,10 @@ interface difference {
 
 /** One row per behaviour that changed; a row is added with the code that asks for it. */
 const DIFFERENCES = Object.freeze({
+  map_sync: {
+    since: "4.15",
+    what: "mmap knows MAP_SHARED_VALIDATE and MAP_SYNC; before, the former is no type of mapping",
+  },
   dax_share_fixes: {
     since: "6.2",
     what: "shared DAX entries are counted right, copies from holes are zeroes, unshare exists",

@@ -71,6 +71,7 @@ import {
 import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
 import { S_ISBLK, S_ISREG } from "../kernel/include/stat.ts";
 import { capable } from "../kernel/cred.ts";
+import { behaves } from "../kernel/release.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { mm_populate } from "./gup.ts";
@@ -152,7 +153,8 @@ function file_mmap_ok(mm: mm_struct, file: file, pgoff: number, len: number): bo
 function file_vm_flags(file: file, prot: number, flags: number, vm_flags: number): number {
   const inode = file.f_inode;
   const type = flags & MAP_TYPE;
-  if (type === MAP_SHARED || type === MAP_SHARED_VALIDATE) {
+  const validate = type === MAP_SHARED_VALIDATE && behaves(inode.kernel, "map_sync");
+  if (type === MAP_SHARED || validate) {
     // Plain MAP_SHARED never refused unknown flags, so it cannot begin to: it forgets them.
     if (type === MAP_SHARED) flags &= LEGACY_MAP_MASK;
     if (flags & ~(LEGACY_MAP_MASK | (file.f_op.mmap_supported_flags ?? 0))) throw EOPNOTSUPP;

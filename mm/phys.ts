@@ -348,11 +348,18 @@ export interface media_snapshot_t {
   }[];
 }
 
-/**
- * Bytes of every pmem region, copy-on-write: costs an array a region. `lose`: lines that tracking
- * knows to be not durable get their durable contents; otherwise all stores count.
- */
-export function media_snapshot(machine: Machine, opts: { lose?: boolean } = {}): media_snapshot_t {
+export interface snapshot_options {
+  /** As a power cut leaves it: lines known to be not durable get their durable contents. */
+  lose?: boolean;
+  /**
+   * With `lose`: true for a line (byte offset in the region) that made it to the media all the
+   * same, as it is now. So every subset of volatile_lines() is a state that a power cut may leave.
+   */
+  keep?: (r: phys_region, off: number) => boolean;
+}
+
+/** Bytes of every pmem region, copy-on-write: costs an array a region. */
+export function media_snapshot(machine: Machine, opts: snapshot_options = {}): media_snapshot_t {
   const regions: media_snapshot_t["regions"][number][] = [];
   machine.kernels.forEach((k, kernel) => {
     for (const r of k.phys.regions) {
@@ -365,12 +372,13 @@ export function media_snapshot(machine: Machine, opts: { lose?: boolean } = {}):
 }
 
 /** One region as an image; see media_snapshot. */
-export function snapshot_region(r: phys_region, opts: { lose?: boolean } = {}): media_image {
+export function snapshot_region(r: phys_region, opts: snapshot_options = {}): media_image {
   const rr = region_class(r);
   const image = rr.media.snapshot();
   if (!opts.lose || rr.persist === null) return image;
   const copy = new media(image.size, image);
   rr.persist.each_volatile((off, durable) => {
+    if (opts.keep?.(r, off)) return;
     const i = Math.floor(off / CHUNK_SIZE);
     (copy.wr[i] ?? copy.privatize(i)).set(durable, off - i * CHUNK_SIZE);
   });
@@ -436,6 +444,13 @@ export function untrack_persistence(r: phys_region): void {
 /** Lines that a power cut now could lose. */
 export function nr_volatile_lines(r: phys_region): number {
   return region_class(r).persist?.nr_volatile ?? 0;
+}
+
+/** Their byte offsets in the region, lowest first. */
+export function volatile_lines(r: phys_region): number[] {
+  const out: number[] = [];
+  region_class(r).persist?.each_volatile((off) => out.push(off));
+  return out.sort((a, b) => a - b);
 }
 
 /** Where the 64-byte line at `off` of a region stands; null while persistence is not tracked. */

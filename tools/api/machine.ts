@@ -4,7 +4,7 @@
  */
 import { EINVAL, ENODEV } from "../../kernel/include/errno.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
-import type { Kernel } from "../../kernel/kernel.ts";
+import { Kernel } from "../../kernel/kernel.ts";
 import { Machine as CoreMachine, type MachineOptions } from "../../kernel/machine.ts";
 import { msleep } from "../../kernel/sched/core.ts";
 import { signal_struct } from "../../kernel/signal.ts";
@@ -14,7 +14,12 @@ import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
 import { exec_mm } from "../../mm/exec.ts";
-import { media_snapshot, type media_snapshot_t, track_persistence } from "../../mm/phys.ts";
+import {
+  media_snapshot,
+  type media_snapshot_t,
+  type snapshot_options,
+  track_persistence,
+} from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
 import { Process } from "./process.ts";
 import { run_tool, type tool_result } from "./tools.ts";
@@ -78,6 +83,13 @@ export class Machine extends CoreMachine {
     if (options.track_persistence) {
       for (const d of m.pmem) track_persistence(d.region, null);
     }
+    return m;
+  }
+
+  /** A machine whose kernel has no devices, no filesystems and no processes. */
+  static bare(options: machine_options = {}): Machine {
+    const m = new Machine(options);
+    m.kernel = new Kernel(m);
     return m;
   }
 
@@ -190,9 +202,9 @@ export class Machine extends CoreMachine {
 
   /**
    * The bytes of the persistent memory, copy-on-write. `lose`: as a power cut leaves them, without
-   * what was still in the cpu cache (needs track_persistence).
+   * what was still in the cpu cache (needs track_persistence), but for the lines that `keep` names.
    */
-  media_snapshot(opts: { lose?: boolean } = {}): media_snapshot_t {
+  media_snapshot(opts: snapshot_options = {}): media_snapshot_t {
     return media_snapshot(this, opts);
   }
   /**

@@ -12,7 +12,9 @@ import { sys_mremap } from "../../mm/mremap.ts";
 import { sys_msync } from "../../mm/msync.ts";
 import { pagemap_words, type smaps_entry, smaps_of } from "../../mm/smaps.ts";
 import { user_load, user_store } from "../../mm/uaccess.ts";
+import { user_clwb, user_sfence } from "../../mm/user_flush.ts";
 import { MAP_ANONYMOUS } from "../../kernel/include/mman.ts";
+import { type mapping_info, mapping_info_of } from "./mapping.ts";
 import { ProcessFile } from "./process_file.ts";
 
 export class ProcessMemory extends ProcessFile {
@@ -93,5 +95,29 @@ export class ProcessMemory extends ProcessFile {
   /** Writes memory as a program's stores do, upwards. @throws SignalError SIGBUS, SIGSEGV */
   store(addr: number, bytes: Uint8Array): Sometime<void> {
     return this.syscall("store", (t) => user_store(t, addr, bytes));
+  }
+  /**
+   * The instruction, for every cache line of [addr, addr + len): written back, durable after the
+   * next sfence. Faults as a load does. @throws SignalError SIGBUS, SIGSEGV
+   */
+  clwb(addr: number, len: number): Sometime<void> {
+    return this.syscall("clwb", (t) => user_clwb(t, addr, len));
+  }
+  /** The instruction: what was written back before it is durable after it. */
+  sfence(): Sometime<void> {
+    return this.syscall("sfence", (t) => user_sfence(t));
+  }
+  /** clwb and sfence: stores to [addr, addr + len) are durable, if the file knows its blocks. */
+  async persist(addr: number, len: number): Promise<void> {
+    await this.clwb(addr, len);
+    await this.sfence();
+  }
+
+  /**
+   * Is `addr` DAX, mapped by a PTE or a PMD, and may its owner flush from user space instead of
+   * calling fsync? Null when nothing is mapped there. Linux has no such call.
+   */
+  mapping_info(addr: number): Sometime<mapping_info | null> {
+    return this.syscall("mapping_info", (t) => mapping_info_of(t, addr));
   }
 }
