@@ -55,6 +55,7 @@ import {
 import { sb_end_pagefault, sb_start_pagefault } from "../../kernel/vfs/super.ts";
 import { dax_synchronous } from "../../drivers/dax/super.ts";
 import { filemap_fault, filemap_map_pages, filemap_read } from "../../mm/filemap.ts";
+import { thp_get_unmapped_area } from "../../mm/unmapped_area.ts";
 import { file_accessed, file_update_time } from "../atime.ts";
 import {
   type dax_fault_result,
@@ -330,6 +331,7 @@ export const ext4_file_operations: file_operations = Object.freeze({
   write_iter: W.ext4_file_write_iter,
   unlocked_ioctl: ext4_ioctl,
   mmap: ext4_file_mmap,
+  get_unmapped_area: thp_get_unmapped_area,
   open: ext4_file_open,
   release: W.ext4_release_file,
   fsync: W.ext4_sync_file,
