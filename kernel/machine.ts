@@ -8,6 +8,7 @@ import { EventEmitter } from "eventemitter3";
 import type { Sometime } from "./include/fs.ts";
 import type { Kernel } from "./kernel.ts";
 import type { LockObserver } from "./locking/lock.ts";
+import { Lockdep, type lockdep_options, type lockdep_report } from "./locking/lockdep.ts";
 import { report_task, type deadlock_report, type task_report } from "./locking/report.ts";
 import { Random } from "./random.ts";
 import { Sched, type RunResult } from "./sched/sched.ts";
@@ -24,6 +25,8 @@ export interface MachineOptions {
   stacks?: boolean;
   /** Look for wait-for cycles whenever a task falls asleep. Default true. */
   detect?: boolean;
+  /** Validate the order of locks. Default false. */
+  lockdep?: boolean | lockdep_options;
   /** Task switches after which a run is given up (StepLimit). Default 10 million. */
   max_steps?: number;
   /** Seconds since 1970 at boot. Default 2024-01-01. */
@@ -43,8 +46,12 @@ export class Machine {
   readonly reports: deadlock_report[] = [];
   /** Lock validator, or null: then nobody pays for it. */
   dep: LockObserver | null = null;
+  /** The same, also after its first report has switched it off. */
+  readonly lockdep: Lockdep | null = null;
   /** Locks, wait queues and marked variables made so far. */
   nr_objects = 0;
+  /** Tickets of wound/wait mutexes drawn so far. */
+  ww_stamp = 0;
   /** Chunks of physical memory, owned by mm/. */
   memory: unknown = null;
   private random_state: Random | null = null;
@@ -58,6 +65,11 @@ export class Machine {
     const strategy = opts.strategy ?? run_on;
     this.sched = new Sched(this, strategy, opts.max_steps ?? MAX_STEPS);
     strategy.new_execution();
+    const lockdep = opts.lockdep ?? false;
+    if (lockdep !== false) {
+      this.lockdep = new Lockdep(this, lockdep === true ? undefined : lockdep);
+      this.dep = this.lockdep;
+    }
   }
 
   get random(): Random {
@@ -74,6 +86,11 @@ export class Machine {
   /** Called for each deadlock or hang: kept, and told to observers. */
   note_report(report: deadlock_report): void {
     this.reports.push(report);
+    this.emitter?.emit(report.kind, report);
+  }
+
+  /** Called for each order of locks that could deadlock. */
+  note_lockdep(report: lockdep_report): void {
     this.emitter?.emit(report.kind, report);
   }
 

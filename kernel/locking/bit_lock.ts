@@ -20,12 +20,17 @@ import {
 import { dequeue, lock_base } from "./lock.ts";
 import { check_atomic_sleep } from "./misuse.ts";
 import { call_site } from "./site.ts";
+import { UNSEEN, type lock_traits } from "./traits.ts";
 
 export class bit_lock extends lock_base implements bit_lock_t {
   private locked = false;
   owner: task_struct | null = null;
   /** Those with waiting_mode WAIT_EVENT wait for the bit to clear without taking it. */
   private waiters: task_struct[] | null = null;
+
+  override get traits(): lock_traits {
+    return UNSEEN;
+  }
 
   lock(): MaybeWait {
     return this.lock_flags(WAIT_UNINTERRUPTIBLE);
@@ -136,5 +141,7 @@ export class bit_lock extends lock_base implements bit_lock_t {
   }
   override cancel_wait(task: task_struct): void {
     dequeue(this.waiters, task);
+    const dep = this.machine.dep;
+    if (dep !== null && task.waiting_mode !== WAIT_EVENT) dep.release(task, this, LOCK_EXCLUSIVE);
   }
 }

@@ -8,6 +8,7 @@ import type { lock_class_key } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";
 import type { Sched } from "../sched/sched.ts";
 import type { task_struct, waitable } from "../sched/task.ts";
+import { SLEEPING, type lock_traits } from "./traits.ts";
 
 /** Names one instance in reports: text, or what makes it when a report is written. */
 export type lock_label = string | (() => string) | { lock_label(): string } | null;
@@ -21,6 +22,9 @@ export function lock_class(name: string): lock_class_key {
  * Plugged into machine.dep by lockdep: told of every lock operation. `acquire` comes before the
  * wait, as an attempt already says which order the task uses; for a trylock only when it succeeded.
  */
+/** What lockdep is told before a misuse becomes a KernelBug. */
+export type lock_misuse = "sleep" | "unlock" | "assert" | "init" | "leak" | "api";
+
 export interface LockObserver {
   acquire(
     task: task_struct,
@@ -31,6 +35,13 @@ export interface LockObserver {
   ): void;
   contended(task: task_struct, lock: lock_base, mode: number): void;
   release(task: task_struct, lock: lock_base, mode: number): void;
+  /** Waits for all holders without becoming one. */
+  sync(task: task_struct, lock: lock_base): void;
+  /** Interrupts were switched, or a handler begins or ends; `on`: usage bits its locks get. */
+  irq_state(task: task_struct, on: number): void;
+  /** The task holds nothing that the observer knows of. */
+  clean(task: task_struct): boolean;
+  misuse(task: task_struct, lock: lock_base | null, what: lock_misuse, text?: string): void;
 }
 
 export abstract class lock_base implements waitable {
@@ -42,6 +53,8 @@ export abstract class lock_base implements waitable {
   key: lock_class_key;
   /** Which instance this is, for reports. */
   instance: lock_label;
+  /** Cache of the LockObserver. */
+  dep_class: unknown = null;
 
   constructor(machine: Machine, key: lock_class_key, instance: lock_label = null) {
     this.machine = machine;
@@ -53,6 +66,11 @@ export abstract class lock_base implements waitable {
 
   get lock_name(): string {
     return this.key.name;
+  }
+
+  /** Kind of lock, for lockdep. */
+  get traits(): lock_traits {
+    return SLEEPING;
   }
 
   label(): string {
@@ -74,6 +92,14 @@ export abstract class lock_base implements waitable {
    */
   attempt(task: task_struct, _mode: number, _subclass: number, _site: string | null): boolean {
     return BUG(`${this.lock_name} cannot be attempted by ${task}`);
+  }
+
+  /** mutex_init(), spin_lock_init() of memory that had a lock before, or its end: nobody holds it. */
+  reinit(): void {
+    if (!this.is_locked()) return;
+    const t = this.sched.current;
+    this.machine.dep?.misuse(t, this, "init");
+    BUG(`${t} initialises or frees ${this.describe()}, which is held`);
   }
 
   abstract is_locked(): boolean;

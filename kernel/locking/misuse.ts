@@ -12,11 +12,17 @@ import { held_text } from "./report.ts";
 export function check_atomic_sleep(sched: Baton, t: task_struct, on: waitable): void {
   const label = on.label();
   const what = label === "" ? on.lock_name : `${on.lock_name} of ${label}`;
+  const dep = sched.machine.dep;
+  if (dep !== null && is_lock(on)) dep.misuse(t, on, "sleep");
   if (t === sched.swapper) {
     BUG(`waiting for ${what} outside any task: only a task can sleep (use machine.in_task())`);
   }
   const why = atomic_reason(t);
   BUG(`${t} would sleep for ${what} while ${why}`);
+}
+
+function is_lock(on: waitable): on is lock_base {
+  return (on as Partial<lock_base>).traits !== undefined;
 }
 
 /** Why `t` must not sleep. */
@@ -39,6 +45,7 @@ export function check_return(sched: Baton, t: task_struct, what: string): void {
     const pending = asleep ? ` while one of its waits${on} was not over` : "";
     BUG(`${t} ${what} without the baton${pending}: a promise of a lock or wait was not awaited`);
   }
+  sched.machine.dep?.misuse(t, null, "leak", `it ${what}`);
   if (t.held_depth > 0) {
     const locks = held_text(t).join(", ");
     drop_all(t);
@@ -72,6 +79,8 @@ function drop_all(t: task_struct): void {
 
 /** `op` was called by a task that does not hold the lock that way. */
 export function not_held(lock: lock_base, op: string, t: task_struct): never {
+  const assertion = op.startsWith("lockdep_assert");
+  lock.machine.dep?.misuse(t, lock, assertion ? "assert" : "unlock", `${op}()`);
   const owners: task_struct[] = [];
   lock.holders(owners);
   const others = owners.filter((o) => o !== t);

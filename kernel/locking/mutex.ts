@@ -21,7 +21,7 @@ import { call_site } from "./site.ts";
 
 export class mutex extends lock_base implements mutex_t {
   owner: task_struct | null = null;
-  private waiters: task_struct[] | null = null;
+  protected waiters: task_struct[] | null = null;
 
   constructor(machine: Machine, key: lock_class_key, instance: lock_label = null) {
     super(machine, key, instance);
@@ -36,6 +36,12 @@ export class mutex extends lock_base implements mutex_t {
   }
   lock_interruptible(subclass = 0): MaybeWait {
     return this.lock_flags(subclass, WAIT_KILLABLE | WAIT_INTERRUPTIBLE);
+  }
+
+  /** Of several locks of one class that `nest`, which is held, makes safe. */
+  lock_nest_lock(nest: lock_base): MaybeWait {
+    if (this.machine.dep !== null) this.sched.current.waiting_nest = nest;
+    return this.lock_flags(0, WAIT_UNINTERRUPTIBLE);
   }
 
   private lock_flags(subclass: number, flags: number): MaybeWait {
@@ -87,8 +93,12 @@ export class mutex extends lock_base implements mutex_t {
     }
     this.owner = next;
     push_held(next, this, LOCK_EXCLUSIVE, next.waiting_subclass, next.wait_site);
+    this.handed_over(next);
     this.sched.wake(next);
   }
+
+  /** `next`, which sleeps still, is the owner now. */
+  protected handed_over(_next: task_struct): void {}
 
   is_locked(): boolean {
     return this.owner !== null;

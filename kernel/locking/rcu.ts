@@ -9,17 +9,57 @@
 import { BUG } from "../assert.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import { might_sleep, type has_sched } from "../sched/core.ts";
+import { local_bh_disable, local_bh_enable } from "../sched/irq.ts";
+import { LOCK_READ_RECURSIVE, type task_struct } from "../sched/task.ts";
+import type { Lockdep } from "./lockdep.ts";
+import type { lock_map } from "./lock_map.ts";
+
+function note(k: has_sched, t: task_struct, map: (dep: Lockdep) => lock_map, on: boolean): void {
+  const m = k.sched.machine;
+  if (m.dep === null || m.lockdep === null) return;
+  if (on) m.dep.acquire(t, map(m.lockdep), LOCK_READ_RECURSIVE, 0, false);
+  else m.dep.release(t, map(m.lockdep), LOCK_READ_RECURSIVE);
+}
+
+const plain = (dep: Lockdep): lock_map => dep.rcu;
+const bh = (dep: Lockdep): lock_map => dep.rcu_bh;
+const sched = (dep: Lockdep): lock_map => dep.rcu_sched;
 
 export function rcu_read_lock(k: has_sched): void {
   const t = k.sched.current;
   t.rcu_depth++;
   t.atomic++;
+  note(k, t, plain, true);
 }
 
 export function rcu_read_unlock(k: has_sched): void {
   const t = k.sched.current;
   if (t.rcu_depth === 0) BUG(`rcu_read_unlock: ${t} is in no RCU read section`);
+  note(k, t, plain, false);
   t.rcu_depth--;
+  t.atomic--;
+}
+
+/** A section in which no softirq runs. */
+export function rcu_read_lock_bh(k: has_sched): void {
+  local_bh_disable(k);
+  note(k, k.sched.current, bh, true);
+}
+export function rcu_read_unlock_bh(k: has_sched): void {
+  note(k, k.sched.current, bh, false);
+  local_bh_enable(k);
+}
+
+/** A section without preemption. */
+export function rcu_read_lock_sched(k: has_sched): void {
+  const t = k.sched.current;
+  t.atomic++;
+  note(k, t, sched, true);
+}
+export function rcu_read_unlock_sched(k: has_sched): void {
+  const t = k.sched.current;
+  if (t.atomic === 0) BUG(`rcu_read_unlock_sched: ${t} is in no RCU read section`);
+  note(k, t, sched, false);
   t.atomic--;
 }
 

@@ -114,7 +114,7 @@ export function use_text(u: lock_use): string {
   return u.mode === "write" ? `${which} for writing` : which;
 }
 
-function use_of(lock: waitable, mode: number, site: string | null): lock_use {
+export function use_of(lock: waitable, mode: number, site: string | null): lock_use {
   return { lock: lock.lock_name, label: lock.label(), mode: mode_name(mode), site };
 }
 

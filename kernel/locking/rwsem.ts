@@ -25,6 +25,7 @@ import {
 import { dequeue, lock_base, scan_holders } from "./lock.ts";
 import { check_atomic_sleep, not_held } from "./misuse.ts";
 import { call_site } from "./site.ts";
+import { UNTYPED, type lock_traits } from "./traits.ts";
 
 export class rw_semaphore extends lock_base implements rw_semaphore_t {
   /** -1: a writer; n > 0: n readers; 0: free. */
@@ -49,6 +50,12 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
   }
   down_read_interruptible(subclass = 0): MaybeWait {
     return this.down(LOCK_READ, subclass, WAIT_KILLABLE | WAIT_INTERRUPTIBLE);
+  }
+
+  /** Of several locks of one class that `nest`, which is held, makes safe. */
+  down_write_nest_lock(nest: lock_base): MaybeWait {
+    if (this.machine.dep !== null) this.sched.current.waiting_nest = nest;
+    return this.down(LOCK_WRITE, 0, WAIT_UNINTERRUPTIBLE);
   }
 
   private down(mode: number, subclass: number, flags: number): MaybeWait {
@@ -237,6 +244,10 @@ export class rw_semaphore extends lock_base implements rw_semaphore_t {
  * frozen filesystem stays frozen when the call that froze it returns.
  */
 export class percpu_rwsem extends rw_semaphore {
+  override get traits(): lock_traits {
+    return UNTYPED;
+  }
+
   /** percpu_rwsem_release(): the writer returns to user mode and the lock stays taken. */
   disown_write(): void {
     const t = this.sched.current;

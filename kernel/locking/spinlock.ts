@@ -9,6 +9,7 @@
  */
 import { BUG } from "../assert.ts";
 import type { spinlock_t } from "../include/locks.ts";
+import { local_irq_disable, local_irq_enable } from "../sched/irq.ts";
 import {
   find_held,
   LOCK_EXCLUSIVE,
@@ -21,9 +22,13 @@ import {
 import { lock_base, scan_holders } from "./lock.ts";
 import { not_held } from "./misuse.ts";
 import { call_site } from "./site.ts";
+import { RAW_SPINNING, RWLOCK, SPINNING, type lock_traits } from "./traits.ts";
 
 abstract class spinning_lock extends lock_base {
   readonly spins = true;
+  override get traits(): lock_traits {
+    return SPINNING;
+  }
   override cancel_wait(): void {}
   override blockers(_task: task_struct, out: task_struct[]): void {
     this.holders(out);
@@ -50,6 +55,12 @@ export class spinlock extends spinning_lock implements spinlock_t {
     push_held(t, this, LOCK_EXCLUSIVE, subclass, m.stacks ? call_site() : null);
   }
 
+  /** Of several locks of one class that `nest`, which is held, makes safe. */
+  lock_nest_lock(nest: lock_base): void {
+    if (this.machine.dep !== null) this.sched.current.waiting_nest = nest;
+    this.lock();
+  }
+
   trylock(): boolean {
     if (this.owner !== null) return false;
     const t = this.sched.current;
@@ -71,12 +82,12 @@ export class spinlock extends spinning_lock implements spinlock_t {
 
   /** spin_lock_irq(), spin_lock_irqsave(). */
   lock_irq(subclass = 0): void {
-    this.sched.current.irq_disabled++;
+    local_irq_disable(this);
     this.lock(subclass);
   }
   unlock_irq(): void {
     this.unlock();
-    this.sched.current.irq_disabled--;
+    local_irq_enable(this);
   }
 
   is_locked(): boolean {
@@ -91,10 +102,24 @@ export class spinlock extends spinning_lock implements spinlock_t {
   }
 }
 
-/** rwlock_t. Readers nest. */
+/** raw_spinlock_t: spins on a realtime kernel too, so no spinlock_t may be taken inside. */
+export class raw_spinlock extends spinlock {
+  override get traits(): lock_traits {
+    return RAW_SPINNING;
+  }
+}
+
+/**
+ * rwlock_t. Readers nest here, as nobody waits; on a real machine only those in interrupts do
+ * (queued rwlocks, kernel/locking/qrwlock.c), which is how lockdep judges.
+ */
 export class rwlock extends spinning_lock {
   private writer: task_struct | null = null;
   private readers = 0;
+
+  override get traits(): lock_traits {
+    return RWLOCK;
+  }
 
   read_lock(subclass = 0): void {
     const t = this.sched.current;

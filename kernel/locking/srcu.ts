@@ -12,6 +12,7 @@ import { LOCK_READ_RECURSIVE, push_held, WAIT_EVENT, type task_struct } from "..
 import { dequeue, lock_base } from "./lock.ts";
 import { check_atomic_sleep, not_held } from "./misuse.ts";
 import { call_site } from "./site.ts";
+import { UNTYPED, type lock_traits } from "./traits.ts";
 
 export class srcu extends lock_base implements srcu_struct {
   private side = 0;
@@ -19,6 +20,10 @@ export class srcu extends lock_base implements srcu_struct {
   private waiters: task_struct[] | null = null;
   /** Runs synchronize(); others wait for their turn. */
   private syncing: task_struct | null = null;
+
+  override get traits(): lock_traits {
+    return UNTYPED;
+  }
 
   /** Returns the side, which read_unlock() wants back. */
   read_lock(): number {
@@ -65,6 +70,7 @@ export class srcu extends lock_base implements srcu_struct {
     const s = this.sched;
     const t = s.current;
     if (t.atomic !== 0) check_atomic_sleep(s, t, this);
+    if (this.machine.dep !== null) this.machine.dep.sync(t, this);
     if (!s.exploring && this.syncing === null && this.count[0] === 0 && this.count[1] === 0) {
       return undefined;
     }

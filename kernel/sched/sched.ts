@@ -132,8 +132,9 @@ export class Sched extends Baton {
       if (t.held_depth !== t.call_held) check_nested_return(t, t.call_held);
       return;
     }
+    const dep = this.machine.dep;
     const clean = this.current === t && t.held_depth === 0 && t.atomic === 0;
-    if (clean) this.call_over(t);
+    if (clean && (dep === null || dep.clean(t))) this.call_over(t);
     else this.leave_dirty(t);
   }
 

@@ -131,6 +131,17 @@ export class task_struct {
   atomic = 0;
   rcu_depth = 0;
   irq_disabled = 0;
+  /** Nested hardirq handlers that run on top of this task (sched/irq.ts), and softirq handlers. */
+  hardirq_context = 0;
+  softirq_context = 0;
+  /** The hardirq handler runs in a thread on a realtime kernel. */
+  hardirq_threaded = false;
+  /** local_bh_disable() depth; a softirq handler counts. */
+  bh_disabled = 0;
+  /** The lock that serialises those of one class that are about to be taken. */
+  waiting_nest: lock_base | null = null;
+  /** Owned by lockdep. */
+  dep_state: unknown = null;
 
   constructor(kernel: Kernel, pid: number, comm: string, c: cred) {
     this.kernel = kernel;

@@ -540,6 +540,10 @@ t("an observer hears of every attempt, contention and release, in order", async 
     },
     contended: log("contended"),
     release: log("release"),
+    sync() {},
+    irq_state() {},
+    clean: () => true,
+    misuse() {},
   };
   const l = new mutex(w.m, lock_class("A"));
   const sem = new rw_semaphore(w.m, lock_class("B"));

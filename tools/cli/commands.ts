@@ -32,7 +32,7 @@ export const commands: Readonly<Record<string, command>> = {
     load: () => import("./conform.ts"),
   },
   selftest: {
-    summary: "the kernel's own selftests, here: xarray",
+    summary: "the kernel's own selftests, here: xarray, locking",
     load: () => import("./selftest.ts"),
   },
   bench: {

@@ -1,5 +1,6 @@
-/** tools/cli/selftest.ts - `daxlab selftest xarray`. */
+/** tools/cli/selftest.ts - `daxlab selftest xarray` and `daxlab selftest locking`. */
 import { type Command, Option } from "commander";
+import { format_locking_selftest, run_locking_selftest } from "../selftest/locking.ts";
 import { format_xarray_selftest, run_xarray_selftest } from "../selftest/xarray.ts";
 import { user_error } from "./errors.ts";
 import { make_progress } from "./progress.ts";
@@ -38,6 +39,20 @@ function selftest_xarray(options: xarray_options): void {
   process.exitCode = result.passed === result.run ? 0 : 1;
 }
 
+interface locking_options {
+  only?: string;
+  json?: true;
+}
+
+function selftest_locking(options: locking_options): void {
+  const only = pattern(options.only);
+  const result = run_locking_selftest((name) => only.test(name));
+  if (result.cells.length === 0) throw new user_error(`--only: no row matches ${options.only}`);
+  if (options.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+  else process.stdout.write(`${format_locking_selftest(result)}\n`);
+  process.exitCode = result.passed === result.cells.length ? 0 : 1;
+}
+
 export function register(program: Command): void {
   const selftest = program
     .command("selftest")
@@ -55,4 +70,10 @@ export function register(program: Command): void {
     .option("-v, --verbose", "a line for each check")
     .option("--json", "print the result as JSON")
     .action(selftest_xarray);
+  selftest
+    .command("locking")
+    .description("every cell of the kernel's lock validator suite")
+    .option("--only <re>", "the rows whose 'group / row' matches")
+    .option("--json", "print the result as JSON")
+    .action(selftest_locking);
 }
