@@ -66,6 +66,19 @@ export class Process extends ProcessNames {
     return new Process(other);
   }
 
+  /**
+   * Another thread of the same process with a body of its own, for scenarios: it runs once m.run() is
+   * awaited, and gets its own process object for its calls.
+   */
+  spawn(name: string, fn: (p: Process) => unknown): task_struct {
+    const other = this.thread(name);
+    return this.kernel.sched.spawn(other.task, async () => {
+      const value = await fn(other);
+      await exit_task(other.task);
+      return value;
+    });
+  }
+
   /** exit(2): descriptors are closed, memory is unmapped. */
   async exit(_code = 0): Promise<void> {
     await this.syscall("exit", (t) => exit_task(t));

@@ -1,31 +1,45 @@
 /**
- * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same
- * run.
+ * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same run.
  *
  *   export default scenario({ pmem: [{ size: "64M", mode: "fsdax" }] }, async (m) => { ... });
  *
  * Replay, reports with stacks, exploration and crash states all work by running the function again.
+ * What exploration varies is the order in which the tasks made by m.spawn() and p.spawn() go on while
+ * `await m.run()` is under way; what comes before and after runs as ever.
  */
 import { Deadlock, Hang } from "../../kernel/locking/report.ts";
 import { Machine, type machine_options } from "./machine.ts";
 
-export type scenario_options = machine_options;
+/** What exploring a scenario is expected to end with. */
+export type expected_verdict = "ok" | "deadlock" | "hang" | "failed";
+
+export interface scenario_options extends machine_options {
+  /** One line: what it shows. */
+  title?: string;
+  /** A kernel without devices or filesystems, made in microseconds: for models built from locks. */
+  bare?: boolean;
+  /** Variants: name and what it changes. The body gets the names of those that are on. */
+  switches?: Readonly<Record<string, string>>;
+  /** For sets of switches, what exploration must find. */
+  verdicts?: readonly { with: readonly string[]; verdict: expected_verdict }[];
+}
 
 export interface scenario {
   readonly is_scenario: true;
   readonly options: scenario_options;
-  readonly body: (m: Machine) => unknown;
+  readonly body: (m: Machine, on: ReadonlySet<string>) => unknown;
 }
 
 /** What a module's default export is when its scenario can be run again and again. */
-export function scenario(options: scenario_options, body: (m: Machine) => unknown): scenario {
+export function scenario(
+  options: scenario_options,
+  body: (m: Machine, on: ReadonlySet<string>) => unknown,
+): scenario {
   return Object.freeze({ is_scenario: true as const, options, body });
 }
 
 export function is_scenario(x: unknown): x is scenario {
-  return (
-    typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true
-  );
+  return typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true;
 }
 
 export interface scenario_result {
@@ -34,15 +48,23 @@ export interface scenario_result {
   value: unknown;
 }
 
-/** Runs a scenario once, `over` in place of its own options. `observe` gets the machine first. */
+/** The machine of a scenario, its body not yet begun. */
+export async function boot_scenario(
+  s: scenario,
+  over: Partial<scenario_options> = {},
+): Promise<Machine> {
+  const { title, bare, switches, verdicts, ...options } = { ...s.options, ...over };
+  return bare ? Machine.bare(options) : await Machine.boot(options);
+}
+
+/** Runs a scenario once, `over` in place of its own options, the switches in `on` turned on. */
 export async function run_scenario(
   s: scenario,
   over: Partial<scenario_options> = {},
-  observe: (m: Machine) => void = () => undefined,
+  on: Iterable<string> = [],
 ): Promise<scenario_result> {
-  const machine = await Machine.boot({ ...s.options, ...over });
-  observe(machine);
-  const value = await s.body(machine);
+  const machine = await boot_scenario(s, over);
+  const value = await s.body(machine, new Set(on));
   await machine.settle();
   return { machine, value };
 }
@@ -51,39 +73,23 @@ export async function run_scenario(
  * Runs a scenario; when it ends in a deadlock or a hang it is run again with stacks on, so that the
  * report says where each lock was taken.
  */
-export async function run_reported(
-  s: scenario,
-  observe: (m: Machine) => void = () => undefined,
-): Promise<scenario_result> {
+export async function run_reported(s: scenario): Promise<scenario_result> {
   try {
-    return await run_scenario(s, {}, observe);
+    return await run_scenario(s);
   } catch (e) {
     if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
-    return await run_scenario(s, { stacks: true }, observe);
+    return await run_scenario(s, { stacks: true });
   }
 }
 
 /**
- * The machine of a scenario at a point, restored by running it again up to there: the body says
- * `await m.mark("name")` at that point, and is left waiting there. No live object is ever copied.
- * @throws Error when the scenario ends without reaching the mark
+ * The state of a scenario at a point, restored by running it again up to there: `at` is awaited in the
+ * body with the machine, and what it returns is given back.
  */
-export async function checkpoint(
+export async function checkpoint<T>(
   s: scenario,
-  name: string,
-  over: Partial<scenario_options> = {},
-): Promise<Machine> {
-  return await new Promise<Machine>((resolve, reject) => {
-    const stop_there = (m: Machine): void => {
-      m.at_mark = (reached) => {
-        if (reached !== name) return undefined;
-        resolve(m);
-        return new Promise(() => undefined);
-      };
-    };
-    run_scenario(s, over, stop_there).then(
-      () => reject(new Error(`the scenario ended without reaching the mark "${name}"`)),
-      reject,
-    );
-  });
+  at: (m: Machine) => Promise<T> | T,
+): Promise<{ machine: Machine; value: T }> {
+  const r = await run_scenario(s);
+  return { machine: r.machine, value: await at(r.machine) };
 }

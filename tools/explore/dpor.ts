@@ -19,15 +19,11 @@
  * reduction smaller.
  */
 import type { Machine } from "../../kernel/machine.ts";
-import type { SchedObserver } from "../../kernel/sched/strategy.ts";
-import type { task_struct, waitable } from "../../kernel/sched/task.ts";
+import type { task_struct } from "../../kernel/sched/task.ts";
+import { find_races, type race } from "./races.ts";
 import { default_index } from "./recorder.ts";
+import { type footprint, independent, StepLog } from "./steps.ts";
 import { type explore_strategy, Nondeterminism, Pruned } from "./strategy.ts";
-import { is_read, listen_to_locks } from "./touch.ts";
-import { type causal_step, find_races, type race } from "./races.ts";
-
-/** What a step touches, comparable between runs: object key to "changes it". */
-type footprint = ReadonlyMap<number | string, boolean>;
 
 interface node {
   /** Pids that could run. */
@@ -36,43 +32,39 @@ interface node {
   readonly sleep: Map<number, footprint>;
   /** The source set so far. */
   readonly backtrack: number[];
+  /** Branches explored. */
+  readonly done: number[];
+  /** All branches are taken: the parts of a divided exploration meet here. */
+  readonly divided: boolean;
   chosen: number;
-}
-
-/** The step under way. */
-interface open_step extends causal_step {
-  readonly prints: Map<number | string, boolean>;
 }
 
 const NOBODY: footprint = new Map();
 
-function independent(a: footprint, b: footprint): boolean {
-  const [few, many] = a.size < b.size ? [a, b] : [b, a];
-  for (const [key, write] of few) {
-    const other = many.get(key);
-    if (other !== undefined && (write || other)) return false;
-  }
-  return true;
-}
-
-export class dpor_explorer implements explore_strategy, SchedObserver {
+export class dpor_explorer implements explore_strategy {
   readonly name = "dpor";
   /** Runs that ended early because they repeated others. */
   pruned = 0;
   private readonly nodes: node[] = [];
-  private readonly steps: open_step[] = [];
+  private readonly log = new StepLog((t) => this.go_on(t));
+  private readonly steps = this.log.steps;
   /** First node whose step is new in this run. */
   private fresh = 0;
-  private machine: Machine | null = null;
-  private objects_before = 0;
   private cut = false;
   private done = false;
   private trouble: Nondeterminism | null = null;
-  /** Forced choices at the start of every run, for sharding. */
-  private readonly prefix: readonly number[];
+  /** Part i of n explores every n-th way through the first choices, all of which are taken. */
+  private readonly shard: { i: number; n: number } | null;
+  private readonly divided_choices: number;
+  /** Ways through the divided choices begun so far, minus one. */
+  private way = -1;
+  /** Divided choices passed in this run. */
+  private passed = 0;
+  private way_counted = false;
 
-  constructor(prefix: readonly number[] = []) {
-    this.prefix = prefix;
+  constructor(shard: { i: number; n: number } | null = null) {
+    this.shard = shard !== null && shard.n > 1 ? shard : null;
+    this.divided_choices = this.shard === null ? 0 : Math.ceil(Math.log2(this.shard.n)) + 2;
   }
 
   // ------------------------------------------------------------------ runs
@@ -82,9 +74,10 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
       this.done = true;
       return false;
     }
-    this.steps.length = 0;
-    this.machine = null;
+    this.log.reset();
     this.cut = false;
+    this.passed = 0;
+    this.way_counted = false;
     return true;
   }
   new_execution(): void {}
@@ -93,18 +86,11 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
   }
 
   attach(m: Machine): void {
-    this.machine = m;
-    this.objects_before = m.nr_objects;
-    m.sched.observer = this;
-    listen_to_locks(m, {
-      acquired: (_t, lock, mode) => this.touch(lock, !is_read(mode)),
-      contended: (_t, lock) => this.touch(lock, true),
-      released: (_t, lock, mode) => this.touch(lock, !is_read(mode)),
-    });
+    this.log.attach(m);
   }
 
   end(): void {
-    if (this.machine !== null) this.machine.sched.observer = null;
+    this.log.detach();
     if (this.cut) this.pruned++;
     for (const r of find_races(this.steps, this.fresh)) this.add_branch(r);
   }
@@ -122,8 +108,9 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
     while (this.nodes.length > 0) {
       const depth = this.nodes.length - 1;
       const n = this.nodes[depth]!;
-      n.sleep.set(n.chosen, this.steps[depth]?.prints ?? NOBODY);
-      const next = n.backtrack.find((pid) => !n.sleep.has(pid));
+      n.done.push(n.chosen);
+      if (!n.divided) n.sleep.set(n.chosen, this.steps[depth]?.prints ?? NOBODY);
+      const next = n.backtrack.find((pid) => !n.sleep.has(pid) && !n.done.includes(pid));
       if (next !== undefined) {
         n.chosen = next;
         this.fresh = depth;
@@ -136,6 +123,7 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
 
   private add_branch(r: race): void {
     const n = this.nodes[r.before]!;
+    if (n.divided) return;
     if (r.initials.some((pid) => n.backtrack.includes(pid) || n.sleep.has(pid))) return;
     const wanted = r.initials.find((pid) => n.enabled.includes(pid));
     if (wanted !== undefined) {
@@ -156,20 +144,35 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
     if (depth < this.nodes.length) {
       const pid = this.nodes[depth]!.chosen;
       const t = runnable.find((r) => r.pid === pid);
-      if (t !== undefined) return this.open(t);
+      if (this.nodes[depth]!.divided) this.passed++;
+      if (t !== undefined) return this.not_ours(depth) ? this.give_up(t, runnable) : this.open(t);
       return this.other_run(runnable, depth);
     }
     const sleep = this.sleep_here(depth);
     const home = default_index(runnable, current, yielding);
-    const next = this.awake(runnable, home, depth, sleep);
-    if (next === undefined) {
-      this.cut = true;
-      runnable[0]!.kernel.sched.stop(new Pruned());
-      return runnable[0]!;
-    }
+    const next = this.awake(runnable, home, sleep);
+    if (next === undefined) return this.give_up(null, runnable);
     const enabled = runnable.map((t) => t.pid);
-    this.nodes.push({ enabled, sleep, backtrack: [next.pid], chosen: next.pid });
-    return this.open(next);
+    const divided = enabled.length > 1 && this.passed < this.divided_choices;
+    if (divided) this.passed++;
+    const backtrack = divided ? enabled.slice() : [next.pid];
+    this.nodes.push({ enabled, sleep, backtrack, chosen: next.pid, done: [], divided });
+    return this.not_ours(depth) ? this.give_up(next, runnable) : this.open(next);
+  }
+
+  /** The last divided choice is made: does this way belong to another part? */
+  private not_ours(depth: number): boolean {
+    if (this.shard === null || this.way_counted || this.passed < this.divided_choices) return false;
+    this.way_counted = true;
+    if (depth >= this.fresh) this.way++;
+    return this.way % this.shard.n !== this.shard.i;
+  }
+
+  private give_up(next: task_struct | null, runnable: readonly task_struct[]): task_struct {
+    if (next !== null) this.open(next);
+    this.cut = true;
+    runnable[0]!.kernel.sched.stop(new Pruned());
+    return runnable[0]!;
   }
 
   private other_run(runnable: readonly task_struct[], depth: number): task_struct {
@@ -187,11 +190,8 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
   private awake(
     runnable: readonly task_struct[],
     home: number,
-    depth: number,
     sleep: Map<number, footprint>,
   ): task_struct | undefined {
-    const forced = this.prefix[depth];
-    if (forced !== undefined) return runnable[forced % runnable.length]!;
     const usual = runnable[home]!;
     return sleep.has(usual.pid) ? runnable.find((t) => !sleep.has(t.pid)) : usual;
   }
@@ -208,47 +208,17 @@ export class dpor_explorer implements explore_strategy, SchedObserver {
   }
 
   private open(t: task_struct): task_struct {
-    this.steps.push({ pid: t.pid, touched: new Map(), woke: [], after_all: [], prints: new Map() });
-    return t;
+    return this.log.open(t);
   }
 
-  // ------------------------------------------------------------------ what a step does
-
-  alone(t: task_struct): void {
-    if (!t.kernel.sched.running) return;
+  /** A scheduling point where only this task could run: a step of its own, without a choice. */
+  private go_on(t: task_struct): void {
     const depth = this.steps.length;
     if (depth >= this.nodes.length) {
       const sleep = this.sleep_here(depth);
-      this.nodes.push({ enabled: [t.pid], sleep, backtrack: [t.pid], chosen: t.pid });
+      const [enabled, backtrack] = [[t.pid], [t.pid]];
+      this.nodes.push({ enabled, sleep, backtrack, chosen: t.pid, done: [], divided: false });
     }
     this.open(t);
-  }
-
-  touch(object: object, write: boolean): void {
-    const step = this.steps[this.steps.length - 1];
-    if (step === undefined) return;
-    const seen = step.touched.get(object);
-    if (seen === true || seen === write) return;
-    step.touched.set(object, write);
-    const key = this.key_of(object);
-    step.prints.set(key, write || step.prints.get(key) === true);
-  }
-
-  private key_of(object: object): number | string {
-    const o = object as { seq?: number; lock_name?: string };
-    if (o.seq !== undefined && o.seq < this.objects_before) return o.seq;
-    return o.lock_name ?? "an object";
-  }
-
-  woken(t: task_struct, on: waitable | null): void {
-    const step = this.steps[this.steps.length - 1];
-    if (step === undefined) return;
-    const sched = t.kernel.sched;
-    if (sched.current === sched.swapper) {
-      step.after_all.push(t.pid);
-      return;
-    }
-    if (on !== null) this.touch(on, true);
-    step.woke.push(t.pid);
   }
 }
