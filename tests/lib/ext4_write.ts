@@ -10,9 +10,12 @@ import {
   FALLOC_FL_PUNCH_HOLE,
   FALLOC_FL_ZERO_RANGE,
   O_CREAT,
+  O_DIRECT,
   O_RDWR,
 } from "../../kernel/include/fcntl.ts";
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../kernel/include/mman.ts";
 import { Random } from "../../kernel/random.ts";
+import { region_bytes } from "../../mm/phys.ts";
 import { Machine } from "../../tools/api/machine.ts";
 import type { Process } from "../../tools/api/process.ts";
 import { fsck_ext4 } from "../../tools/cmd/fsck_ext4.ts";
@@ -32,7 +35,6 @@ export interface test_fs {
   p: Process;
 }
 
-const CHUNK = 1 << 21;
 let folder: string | undefined;
 
 /** Boots with a device, makes a filesystem or takes the image, mounts it on /mnt. */
@@ -49,13 +51,7 @@ export async function boot_ext4(o: fs_options): Promise<test_fs> {
 
 /** The device's bytes, as they are now. */
 export function media_bytes(m: Machine): Uint8Array {
-  const { image } = m.media_snapshot().regions[0]!;
-  const out = new Uint8Array(image.size);
-  image.chunks.forEach((c, i) => {
-    const at = i * CHUNK;
-    if (c) out.set(c.subarray(0, Math.min(CHUNK, image.size - at)), at);
-  });
-  return out;
+  return region_bytes(m.pmem[0]!.region);
 }
 
 /** Unmounts; our checker and, where there is one, e2fsck -fn must find nothing. */
@@ -85,14 +81,18 @@ export class model_file {
   readonly fd: number;
   /** Longer than any test makes the file. */
   readonly bytes: Uint8Array;
+  readonly name: string;
   size = 0;
-  constructor(p: Process, fd: number, max: number) {
+  private map: number | undefined;
+  private direct: number | undefined;
+  constructor(p: Process, fd: number, name: string, max: number) {
     this.p = p;
     this.fd = fd;
+    this.name = name;
     this.bytes = new Uint8Array(max);
   }
   static async open(p: Process, name: string, max: number, flags = 0): Promise<model_file> {
-    const f = new model_file(p, await p.open(name, O_RDWR | O_CREAT | flags, 0o644), max);
+    const f = new model_file(p, await p.open(name, O_RDWR | O_CREAT | flags, 0o644), name, max);
     await p.ftruncate(f.fd, 0);
     return f;
   }
@@ -124,6 +124,25 @@ export class model_file {
       if (mode & clears && end > off) b.fill(0, off, end);
       if (!(mode & FALLOC_FL_KEEP_SIZE)) this.size = Math.max(this.size, off + len);
     }
+  }
+  /** Stores through a shared mapping of the whole file, made at the first call. */
+  async store(pos: number, data: Uint8Array): Promise<void> {
+    const prot = PROT_READ | PROT_WRITE;
+    this.map ??= await this.p.mmap(0, this.bytes.length, prot, MAP_SHARED, this.fd, 0);
+    await this.p.store(this.map + pos, data);
+    this.bytes.set(data, pos);
+  }
+  /** A direct write, of whole blocks. */
+  async write_direct(pos: number, data: Uint8Array): Promise<void> {
+    this.direct ??= await this.p.open(this.name, O_RDWR | O_DIRECT, 0);
+    assert.is(await this.p.pwrite(this.direct, data, pos), data.length);
+    this.bytes.set(data, pos);
+    this.size = Math.max(this.size, pos + data.length);
+  }
+  async close(): Promise<void> {
+    if (this.map !== undefined) await this.p.munmap(this.map, this.bytes.length);
+    if (this.direct !== undefined) await this.p.close(this.direct);
+    await this.p.close(this.fd);
   }
   /** Reads all of it and compares. */
   async check(what: string): Promise<void> {
@@ -165,7 +184,7 @@ async function random_step(f: model_file, r: Random, o: step_options): Promise<s
   const len = 1 + r.below(r.below(3) === 0 ? o.max / 4 : 3 * o.block);
   const aligned_off = Math.floor(off / o.block) * o.block;
   const aligned_len = Math.ceil(len / o.block) * o.block;
-  const kind = r.below(o.extents ? 11 : 7);
+  const kind = r.below(o.extents ? 14 : 10);
   if (kind < 4) {
     await f.write(off, pattern(r, len));
     return `write ${off} ${len}`;
@@ -184,16 +203,29 @@ async function random_step(f: model_file, r: Random, o: step_options): Promise<s
     return "fsync";
   }
   if (kind === 7) {
+    if (off + len > f.size) return "nothing";
+    await f.store(off, pattern(r, len));
+    return `store ${off} ${len}`;
+  }
+  if (kind === 8) {
+    await f.write_direct(aligned_off, pattern(r, aligned_len));
+    return `direct ${aligned_off} ${aligned_len}`;
+  }
+  if (kind === 9) {
+    await f.p.drop_caches();
+    return "drop_caches";
+  }
+  if (kind === 10) {
     const mode = r.below(2) ? FALLOC_FL_KEEP_SIZE : 0;
     await f.fallocate(mode, off, len);
     return `fallocate ${mode} ${off} ${len}`;
   }
-  if (kind === 8) {
+  if (kind === 11) {
     const mode = FALLOC_FL_ZERO_RANGE | (r.below(2) ? FALLOC_FL_KEEP_SIZE : 0);
     await f.fallocate(mode, off, len);
     return `zero ${mode} ${off} ${len}`;
   }
-  if (kind === 9) {
+  if (kind === 12) {
     if (aligned_off + aligned_len >= f.size) return "nothing";
     await f.fallocate(FALLOC_FL_COLLAPSE_RANGE, aligned_off, aligned_len);
     return `collapse ${aligned_off} ${aligned_len}`;

@@ -50,7 +50,7 @@ for (const [n, s] of SETUPS.entries()) {
       const fs = await boot_ext4(s);
       const f = await model_file.open(fs.p, "/mnt/file", 4 * MIB);
       await random_steps(f, { extents: true, block: s.block, max: MIB, steps: 50, seed });
-      await fs.p.close(f.fd);
+      await f.close();
       await finish_ext4(fs);
     }
   });

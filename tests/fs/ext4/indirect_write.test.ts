@@ -143,7 +143,7 @@ for (const [n, s] of SETUPS.entries()) {
       const f = await model_file.open(fs.p, "/mnt/file", 8 * MIB);
       const block = s.mkfs?.startsWith("-b 1024") || s.image ? 1024 : 4096;
       await random_steps(f, { extents: false, block, max: MIB, steps: 50, seed });
-      await fs.p.close(f.fd);
+      await f.close();
       await finish_ext4(fs);
     }
   });
