@@ -56,8 +56,7 @@ export function random_lab(seed: number, o: lab_options = {}): Promise<lab> {
   return dax_lab({ seed, strategy: new random_strategy(new Random(seed), seed), ...o });
 }
 
-export const bytes = (s: string): Uint8Array =>
-  new Uint8Array([...s].map((c) => c.charCodeAt(0)));
+export const bytes = (s: string): Uint8Array => new Uint8Array([...s].map((c) => c.charCodeAt(0)));
 export const text = (b: Uint8Array): string => String.fromCharCode(...b);
 export const filled = (value: number, len: number): Uint8Array => new Uint8Array(len).fill(value);
 
@@ -175,12 +174,7 @@ export async function after_power_cut<T>(
 }
 
 /** `len` bytes at `pos` of a file, or what the call answered. */
-export async function read_file(
-  p: Process,
-  name: string,
-  len: number,
-  pos = 0,
-): Promise<string> {
+export async function read_file(p: Process, name: string, len: number, pos = 0): Promise<string> {
   let got = "";
   const r = await outcome(p, async () => {
     const fd = await p.open(name, O_RDWR);

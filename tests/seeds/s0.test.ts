@@ -46,17 +46,20 @@ async function flushed_store(more: "nothing" | "msync" | "fsync") {
   return { m, off };
 }
 
-t("S0.1 flushed, not synced: the data is on the media and the file does not lead to it", async () => {
-  const { m, off } = await flushed_store("nothing");
-  let lost = 0;
-  for (const media of crash_set(m)) {
-    const on_media = text(await snapshot_bytes(media, off, 6));
-    const in_file = await boot_on(media, (p) => read_file(p, "/mnt/log", 6));
-    assert.is(on_media, "record");
-    if (in_file !== "record") lost++;
-  }
-  assert.ok(lost > 0, "no state lost the block map");
-});
+t(
+  "S0.1 flushed, not synced: the data is on the media and the file does not lead to it",
+  async () => {
+    const { m, off } = await flushed_store("nothing");
+    let lost = 0;
+    for (const media of crash_set(m)) {
+      const on_media = text(await snapshot_bytes(media, off, 6));
+      const in_file = await boot_on(media, (p) => read_file(p, "/mnt/log", 6));
+      assert.is(on_media, "record");
+      if (in_file !== "record") lost++;
+    }
+    assert.ok(lost > 0, "no state lost the block map");
+  },
+);
 
 t("S0.1 synced by fsync or msync: every state leads to the data", async () => {
   for (const how of ["msync", "fsync"] as const) {
@@ -118,33 +121,36 @@ t("S0.3 one stored byte makes fsync write back a page, or 2 MiB where a PMD maps
   });
 });
 
-t("S0.4 a moved block: all mappings of the old place are gone, the next access faults", async () => {
-  const { m, p } = await dax_lab();
-  const data = new Uint8Array(3 * PAGE);
-  for (let i = 0; i < 3; i++) data.fill(65 + i, i * PAGE, (i + 1) * PAGE);
-  const fd = await full_file(p, "/mnt/f", data);
-  const q = await p.fork();
-  const users: [typeof p, number][] = [
-    [p, await map(p, fd, 3 * PAGE)],
-    [q, await map(q, fd, 3 * PAGE)],
-  ];
-  for (const [u, a] of users) for (let i = 0; i < 3; i++) await u.load(a + i * PAGE, 1);
-  const b_pfn = pte_pfn(lookup_entry(p.task.mm!, users[0]![1] + PAGE).entry);
-  // the first block goes, the others move to other places of the file
-  await p.fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE);
-  for (const [u, a] of users) {
-    for (let i = 0; i < 3; i++) {
-      const { entry } = lookup_entry(u.task.mm!, a + i * PAGE);
-      assert.not(pte_present(entry), `page ${i} is still mapped`);
+t(
+  "S0.4 a moved block: all mappings of the old place are gone, the next access faults",
+  async () => {
+    const { m, p } = await dax_lab();
+    const data = new Uint8Array(3 * PAGE);
+    for (let i = 0; i < 3; i++) data.fill(65 + i, i * PAGE, (i + 1) * PAGE);
+    const fd = await full_file(p, "/mnt/f", data);
+    const q = await p.fork();
+    const users: [typeof p, number][] = [
+      [p, await map(p, fd, 3 * PAGE)],
+      [q, await map(q, fd, 3 * PAGE)],
+    ];
+    for (const [u, a] of users) for (let i = 0; i < 3; i++) await u.load(a + i * PAGE, 1);
+    const b_pfn = pte_pfn(lookup_entry(p.task.mm!, users[0]![1] + PAGE).entry);
+    // the first block goes, the others move to other places of the file
+    await p.fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE);
+    for (const [u, a] of users) {
+      for (let i = 0; i < 3; i++) {
+        const { entry } = lookup_entry(u.task.mm!, a + i * PAGE);
+        assert.not(pte_present(entry), `page ${i} is still mapped`);
+      }
+      const faults = await trace_of(m, async () => {
+        assert.is(text(await u.load(a, 1)), "B");
+      });
+      assert.ok(faults.some((e) => e.name === "dax_pte_fault"));
+      assert.is(pte_pfn(lookup_entry(u.task.mm!, a).entry), b_pfn, "the block itself stayed");
+      assert.is(text(await u.load(a + PAGE, 1)), "C");
     }
-    const faults = await trace_of(m, async () => {
-      assert.is(text(await u.load(a, 1)), "B");
-    });
-    assert.ok(faults.some((e) => e.name === "dax_pte_fault"));
-    assert.is(pte_pfn(lookup_entry(u.task.mm!, a).entry), b_pfn, "the block itself stayed");
-    assert.is(text(await u.load(a + PAGE, 1)), "C");
-  }
-});
+  },
+);
 
 t.skip("S0.5 a guest's flush does not save the host's block map", "needs virtiofs: a later issue");
 t.skip("S0.6 the same program on device-dax needs no sync", "needs device-dax: a later issue");

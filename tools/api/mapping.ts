@@ -38,10 +38,7 @@ function dax_device_of(vma: vm_area_struct): dax_device | null {
   return f_mapping.dax_dev ?? f_inode.i_sb.s_bdev?.bd_disk.dax_dev ?? null;
 }
 
-function durability(
-  kernel: Kernel,
-  vma: vm_area_struct,
-): Pick<mapping_info, "durable_by" | "why"> {
+function durability(kernel: Kernel, vma: vm_area_struct): Pick<mapping_info, "durable_by" | "why"> {
   if (!vma.vm_file) return { durable_by: null, why: "no file: nothing of it persists" };
   if (!(vma.vm_flags & VM_MAYSHARE)) {
     return { durable_by: null, why: "a private mapping: its stores never reach the file" };
