@@ -28,7 +28,9 @@ export async function compare(w: Work, f: OpenFile, pos: number, len: number): P
   if (n !== want.length) w.fail(`pread(${len} at ${pos}) = ${n}, expected ${want.length}`);
   for (let i = 0; i < n; i++) {
     if (got[i] === want[i]) continue;
-    w.fail(`byte ${pos + i} of inode ${f.node.id} is ${got[i]}, expected ${want[i]} (read ${len} at ${pos})`);
+    w.fail(
+      `byte ${pos + i} of inode ${f.node.id} is ${got[i]}, expected ${want[i]} (read ${len} at ${pos})`,
+    );
   }
 }
 
@@ -59,6 +61,7 @@ export async function write(w: Work): Promise<void> {
     if (r.value !== data.length && !(await w.tight(data.length))) w.fail(`wrote ${r.value}`);
     c.write(pos, data.subarray(0, r.value));
   }
+  if (w.sync_writes) await w.call("fsync", null, () => w.p.fsync(f.fd));
   await check_size(w, f);
   await compare(w, f, Math.max(0, pos - w.below(5000)), data.length + w.below(9000));
 }
@@ -242,15 +245,11 @@ export async function copy(w: Work): Promise<void> {
   const pos = w.below(a.size + 1);
   const at = w.below(Math.min(b.size, MAX_FILE) + 1);
   const what = `copy_file_range inode ${from.node.id} ${pos} -> ${to.node.id} ${at}: ${len}`;
-  const r = await w.call(
-    what,
-    null,
-    () => w.p.copy_file_range(from.fd, pos, to.fd, at, len),
-    len,
-  );
+  const r = await w.call(what, null, () => w.p.copy_file_range(from.fd, pos, to.fd, at, len), len);
   if (typeof r !== "object") return;
   const data = a.read(pos, len);
   if (r.value > data.length) w.fail(`copied ${r.value} of ${data.length}`);
   b.write(at, data.subarray(0, r.value));
+  if (w.sync_writes) await w.call("fsync", null, () => w.p.fsync(to.fd));
   await compare(w, to, at, len + 100);
 }

@@ -205,7 +205,15 @@ function rename_refusal(w: Work, from: Place, dir: Node, old: Node | undefined, 
 export async function rename(w: Work): Promise<void> {
   const from = w.place();
   if (!from) return;
-  const flags = w.pick([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, RENAME_WHITEOUT]);
+  const flags = w.pick([
+    0,
+    0,
+    0,
+    RENAME_NOREPLACE,
+    RENAME_EXCHANGE,
+    RENAME_EXCHANGE,
+    RENAME_WHITEOUT,
+  ]);
   const other = w.chance(3) || flags & RENAME_EXCHANGE ? w.place() : null;
   const d = w.dir();
   const to = other ?? { dir: d.node, name: w.name(), path: d.path };
@@ -274,7 +282,11 @@ export async function check_xattrs(w: Work, path: string, n: Node): Promise<void
   if (names.join() !== want.join()) w.fail(`${path}: attributes ${names}, expected ${want}`);
   for (const [name, value] of n.xattrs) {
     const got = await w.p.getxattr(path, name);
-    if (typeof got === "number" || got.length !== value.length || got.some((x, i) => x !== value[i])) {
+    if (
+      typeof got === "number" ||
+      got.length !== value.length ||
+      got.some((x, i) => x !== value[i])
+    ) {
       w.fail(`${path}: another value of ${name}`);
     }
   }
@@ -317,6 +329,8 @@ export async function list(w: Work): Promise<void> {
   if (names.join("/") !== want.join("/")) {
     const missing = want.filter((n) => !names.includes(n));
     const extra = names.filter((n) => !want.includes(n));
-    w.fail(`${d.path}: missing ${missing}, not expected ${extra}, twice ${names.length - want.length}`);
+    w.fail(
+      `${d.path}: missing ${missing}, not expected ${extra}, twice ${names.length - want.length}`,
+    );
   }
 }

@@ -40,6 +40,11 @@ export class Work {
   /** Largest size a file may have in this filesystem. */
   max_size = 2 ** 40;
   max_xattr = 3000;
+  /**
+   * Write out each write at once: a page that is only promised its blocks, of a file that was
+   * inline, is zeroed by a read when blocks are smaller than pages (Linux 6.1 to 6.18 do so too).
+   */
+  sync_writes = false;
   open: OpenFile[] = [];
   maps: Mapping[] = [];
   readonly log: string[] = [];
@@ -126,7 +131,8 @@ export class Work {
     } catch (e) {
       const code = this.p.error_code(e);
       if (code === null) {
-        (e as Error).message = `${this.label} step ${this.step}: ${(e as Error).message}\n    ` +
+        (e as Error).message =
+          `${this.label} step ${this.step}: ${(e as Error).message}\n    ` +
           this.log.join("\n    ");
         throw e;
       }

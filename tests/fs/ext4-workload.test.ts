@@ -1,0 +1,56 @@
+/**
+ * Random workloads on ext4: each step against a model; afterwards the media are sound (our check
+ * and e2fsck) and a fresh machine reads what the model says.
+ */
+import { find_tool } from "../lib/e2fsprogs.ts";
+import { assert, long_tests, suite } from "../lib/suite.ts";
+import { run_workload, type workload_options } from "../lib/workload.ts";
+
+const t = suite("fs/ext4-workload");
+
+type subject = Omit<workload_options, "seed" | "steps">;
+
+const FRESH: Readonly<Record<string, subject>> = {
+  "4 KiB blocks with DAX": { mount: "dax=always" },
+  "4 KiB blocks through the page cache": {},
+  "without delayed allocation": { mount: "nodelalloc", size: "32M" },
+  "1 KiB blocks, filled up": { mkfs: "-b 1024", size: "12M", fill: 70 },
+  "4 KiB blocks with DAX, filled up": { mount: "dax=always", size: "16M", fill: 70 },
+  "block maps, no journal": {
+    mkfs: "-b 1024 -O ^extent,^64bit,^flex_bg,^metadata_csum,^has_journal",
+    size: "12M",
+  },
+};
+const RECORDED = [
+  "ext4-1k",
+  "ext4-2k",
+  "ext4-nocsum",
+  "ext4-nojournal",
+  "ext4-bigalloc",
+  "ext4-inline",
+  "ext4-indirect",
+  "ext4-htree",
+  "ext4-metabg",
+  "ext4-eainode",
+  "ext4-extents-1k",
+];
+
+async function check(o: subject, steps: number): Promise<void> {
+  const seeds = long_tests ? [1, 2, 3, 4, 5, 6] : [1];
+  for (const seed of seeds) {
+    const r = await run_workload({ ...o, seed, steps: long_tests ? 600 : steps });
+    assert.ok(r.names > 0, "nothing was there at the end");
+    if (o.fill) assert.ok(r.refused > 0, "the space never ran out");
+  }
+}
+
+const long = { timeout_ms: long_tests ? 600_000 : 60_000 };
+for (const [name, o] of Object.entries(FRESH)) {
+  t(`A workload on a fresh filesystem: ${name}.`, () => check(o, 150), long);
+}
+for (const image of RECORDED) {
+  t(`A workload on the recorded image ${image}.`, () => check({ image }, 100), long);
+}
+if (!find_tool("e2fsck")) t.skip("The real e2fsck agrees.", "e2fsck is not installed");
+
+t.run();
