@@ -91,14 +91,14 @@ export function fs_reclaim_acquire(k: Kernel, gfp: gfp_t): void {
   const dep = k.machine.dep;
   if (dep === null) return;
   const t = k.sched.current;
-  if (may_reclaim_fs(t, gfp)) dep.acquire(t, k.machine.lockdep!.fs_reclaim, 0, 0, false);
+  if (may_reclaim_fs(t, gfp)) dep.acquire(t, k.machine.lockdep!.pseudo.fs_reclaim, 0, 0, false);
 }
 /** ... and ends. */
 export function fs_reclaim_release(k: Kernel, gfp: gfp_t): void {
   const dep = k.machine.dep;
   if (dep === null) return;
   const t = k.sched.current;
-  if (may_reclaim_fs(t, gfp)) dep.release(t, k.machine.lockdep!.fs_reclaim, 0);
+  if (may_reclaim_fs(t, gfp)) dep.release(t, k.machine.lockdep!.pseudo.fs_reclaim, 0);
 }
 
 /** An allocation that may reclaim: lockdep learns that reclaim can happen here. */

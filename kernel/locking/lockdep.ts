@@ -61,7 +61,14 @@ export interface lockdep_options {
   sites?: boolean;
 }
 
-/** Class names whose edges are not judged but noted, see `order_seen`. */
+interface pseudo_locks {
+  readonly rcu: lock_map;
+  readonly rcu_bh: lock_map;
+  readonly rcu_sched: lock_map;
+  readonly fs_reclaim: lock_map;
+}
+
+/** One class taken while another was held. */
 export interface order_sighting {
   readonly outer: string;
   readonly inner: string;
@@ -80,12 +87,9 @@ export class Lockdep implements LockObserver {
   readonly graph = new dep_graph();
   readonly reports: lockdep_report[] = [];
   /** Pairs seen that concern unseen locks (page locks): outside the graph, for the order's test. */
-  readonly unjudged = new Map<string, order_sighting>();
+  private unjudged: Map<string, order_sighting> | null = null;
   readonly classes: dep_class[] = [];
-  readonly rcu: lock_map;
-  readonly rcu_bh: lock_map;
-  readonly rcu_sched: lock_map;
-  readonly fs_reclaim: lock_map;
+  private maps: pseudo_locks | null = null;
   private readonly by_key = new Map<lock_class_key, dep_class[]>();
   private readonly root = new chain_node(0);
   private readonly keep_going: boolean;
@@ -102,10 +106,17 @@ export class Lockdep implements LockObserver {
     this.read_recursive = opts.read_recursive ?? false;
     this.order = opts.order ?? true;
     this.sites = opts.sites ?? (machine.stacks || !machine.sched.exploring);
-    this.rcu = new lock_map(machine, RCU_KEY, null, RCU_READ);
-    this.rcu_bh = new lock_map(machine, RCU_BH_KEY, null, RCU_READ);
-    this.rcu_sched = new lock_map(machine, RCU_SCHED_KEY, null, RCU_SCHED_READ);
-    this.fs_reclaim = new lock_map(machine, FS_RECLAIM_KEY);
+  }
+
+  /** RCU and reclaim as locks. */
+  get pseudo(): pseudo_locks {
+    this.maps ??= {
+      rcu: new lock_map(this.machine, RCU_KEY, null, RCU_READ),
+      rcu_bh: new lock_map(this.machine, RCU_BH_KEY, null, RCU_READ),
+      rcu_sched: new lock_map(this.machine, RCU_SCHED_KEY, null, RCU_SCHED_READ),
+      fs_reclaim: new lock_map(this.machine, FS_RECLAIM_KEY),
+    };
+    return this.maps;
   }
 
   // ------------------------------------------------------------------ acquire and release
@@ -427,6 +438,7 @@ export class Lockdep implements LockObserver {
     const outer = prev.cls.name;
     const inner = next.cls.name;
     const key = `${outer}\n${inner}`;
+    this.unjudged ??= new Map();
     if (this.unjudged.has(key)) return;
     const site = this.sites ? call_site() : null;
     this.unjudged.set(key, { outer, inner, by: ts.task.toString(), site });
@@ -441,7 +453,7 @@ export class Lockdep implements LockObserver {
         out.push({ outer: e.outer.name, inner: e.inner.name, by: e.by, site: e.site });
       }
     }
-    return [...out, ...this.unjudged.values()];
+    return this.unjudged === null ? out : [...out, ...this.unjudged.values()];
   }
 
   // ------------------------------------------------------------------ contexts

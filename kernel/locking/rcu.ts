@@ -21,9 +21,9 @@ function note(k: has_sched, t: task_struct, map: (dep: Lockdep) => lock_map, on:
   else m.dep.release(t, map(m.lockdep), LOCK_READ_RECURSIVE);
 }
 
-const plain = (dep: Lockdep): lock_map => dep.rcu;
-const bh = (dep: Lockdep): lock_map => dep.rcu_bh;
-const sched = (dep: Lockdep): lock_map => dep.rcu_sched;
+const plain = (dep: Lockdep): lock_map => dep.pseudo.rcu;
+const bh = (dep: Lockdep): lock_map => dep.pseudo.rcu_bh;
+const sched = (dep: Lockdep): lock_map => dep.pseudo.rcu_sched;
 
 export function rcu_read_lock(k: has_sched): void {
   const t = k.sched.current;

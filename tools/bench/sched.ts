@@ -38,9 +38,13 @@ async function ten_locks(t: task_struct): Promise<void> {
 }
 
 /** One run from nothing; the number of task switches. */
-export async function one_schedule(seed: number, detect: boolean): Promise<number> {
+export async function one_schedule(
+  seed: number,
+  detect: boolean,
+  lockdep = false,
+): Promise<number> {
   const strategy = new random_strategy(new Random(seed), seed);
-  const m = new Machine({ seed, detect, strategy });
+  const m = new Machine({ seed, detect, strategy, lockdep });
   const k = new Kernel(m);
   const s: shared = { lock: new mutex(m, LOCK), x: 0, point: () => m.sched.sched_point() };
   m.spawn(k, "a", ten_locks).user_data = s;
@@ -100,11 +104,14 @@ interface options {
 
 async function bench_schedules(o: options): Promise<void> {
   o.log("schedules");
-  const ours = (detect: boolean) => async (n: number) => {
-    for (let i = 1; i <= n; i++) sink.value ^= await one_schedule(i, detect);
-  };
+  const ours =
+    (detect: boolean, lockdep = false) =>
+    async (n: number) => {
+      for (let i = 1; i <= n; i++) sink.value ^= await one_schedule(i, detect, lockdep);
+    };
   const list = [
     { name: "daxlab", fn: ours(true) },
+    { name: "daxlab with lockdep", fn: ours(true, true) },
     { name: "daxlab, no wait-for graph", fn: ours(false) },
     {
       name: "bare generators, no locks",

@@ -54,7 +54,7 @@ export class dep_class {
   /** Usage bits, see usage.ts. */
   usage = 0;
   /** Who set each usage bit, and where, by bit number. */
-  usage_by: (string | null)[] | null = null;
+  usage_by: (task_struct | null)[] | null = null;
   after: dep_edge[] | null = null;
   before: dep_edge[] | null = null;
   /** Last search that came here, and whether only by recursive reads. */

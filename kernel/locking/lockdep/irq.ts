@@ -30,7 +30,7 @@ function local(n: path_node): boolean {
 
 function by(cls: dep_held["cls"], bit: number): string {
   const who = cls.usage_by?.[bit];
-  return who === null || who === undefined ? "" : ` by ${who}`;
+  return who === null || who === undefined ? "" : ` by ${who.toString()}`;
 }
 
 /** Gives the class of `h` the bits of `usage` that it does not have yet, checking each. */
@@ -41,7 +41,7 @@ export function mark_new_usage(dep: Lockdep, ts: dep_task, h: dep_held, usage: n
     const mask = 1 << bit;
     if ((usage & mask) === 0 || (cls.usage & mask) !== 0) continue;
     cls.usage |= mask;
-    (cls.usage_by ??= [])[bit] = ts.task.toString();
+    (cls.usage_by ??= [])[bit] = ts.task;
     if (!check_new_bit(dep, ts, h, bit)) return;
   }
 }
