@@ -2,8 +2,9 @@
  * tools/api/mapping.ts - what a program would like to ask of a mapped address and Linux does not
  * say: is it DAX, by what is it mapped, and what makes a store to it durable?
  *
- * No flag in /proc/PID/smaps answers that: `mm` (VM_MIXEDMAP) is set for private mappings too,
- * whose copied pages are ordinary memory. Only `sf` (VM_SYNC), and only since 4.15, is a promise.
+ * No flag in /proc/PID/smaps answers that: VM_MIXEDMAP was never for DAX alone (and DAX no longer
+ * sets it), and a page copied in a private mapping is ordinary memory. Only `sf` (VM_SYNC), since
+ * 4.15, is a promise.
  */
 import { S_DAX } from "../../kernel/include/fs.ts";
 import { VM_MAYSHARE, VM_SYNC, type vm_area_struct } from "../../kernel/include/mm_types.ts";
