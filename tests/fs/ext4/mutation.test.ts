@@ -46,8 +46,6 @@ import { assert, suite } from "../../lib/suite.ts";
 const t = suite("fs/ext4/mutation");
 
 const MUTATIONS = 2000;
-/** So many of them run always, the others with --long. */
-const ALWAYS = 400;
 /** Each mutation is walked whole: small trees come more often, and those without checksums. */
 const IMAGES = [
   "ext4-nocsum",
@@ -373,7 +371,7 @@ for (let part = 0; part < PARTS; part++) {
       for (let i = 0; i < n; i++) await one(part * n + i, met);
       assert.ok(met.size > 0, "no mutation was noticed");
     },
-    { timeout_ms: 300_000, groups: part * n < ALWAYS ? [] : ["long"] },
+    { timeout_ms: 300_000 },
   );
 }
 
