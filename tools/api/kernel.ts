@@ -12,6 +12,7 @@ export { Machine as CoreMachine } from "../../kernel/machine.ts";
 export * from "../../kernel/locking/locks.ts";
 export * from "../../kernel/sched/core.ts";
 export { shared } from "../../kernel/sched/shared.ts";
+export type { task_struct } from "../../kernel/sched/task.ts";
 export * from "../../kernel/vfs/inode.ts";
 export { fget } from "../../fs/file.ts";
 export { fput } from "../../kernel/vfs/file.ts";

@@ -31,9 +31,25 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "run the recorded cases and compare with what a real Linux answered",
     load: () => import("./conform.ts"),
   },
+  explore: {
+    summary: "run a scenario under many schedules; a deadlock, hang or failure is made small",
+    load: () => import("./explore.ts"),
+  },
+  replay: {
+    summary: "run one schedule again, from the string that explore printed",
+    load: () => import("./replay.ts"),
+  },
+  merge: {
+    summary: "join the results of explore --json --shard i/n",
+    load: () => import("./merge.ts"),
+  },
   selftest: {
     summary: "the kernel's own selftests, here: xarray, locking",
     load: () => import("./selftest.ts"),
+  },
+  locks: {
+    summary: "the lock order, as text or as a graph",
+    load: () => import("./locks.ts"),
   },
   bench: {
     summary: "measure against memfs, @zenfs/core, Map and sorted-btree",

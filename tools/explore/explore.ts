@@ -50,6 +50,8 @@ export interface explore_options {
   keep_going?: boolean;
   /** Runs that minimising may take; 0: leave the finding as it is. Default 5000. */
   minimise_runs?: number;
+  /** Asked before each run: stop here. */
+  stop?: () => boolean;
   on_run?: (runs: number, phase: "explore" | "minimise") => void;
   /** Every run that was not given up. */
   on_outcome?: (o: outcome) => void;
@@ -144,7 +146,7 @@ class Exploration {
         out.out_of_time = true;
         break;
       }
-      if (!strategy.begin(n)) break;
+      if (o.stop?.() === true || !strategy.begin(n)) break;
       const done = await run_once(this.s, strategy, this.run_options);
       o.on_run?.(out.runs + out.pruned + 1, "explore");
       if (this.count(done)) continue;
