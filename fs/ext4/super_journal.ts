@@ -23,6 +23,7 @@ import {
   EXT4_MOUNT_DATA_FLAGS,
   EXT4_MOUNT_JOURNAL_ASYNC_COMMIT,
   EXT4_MOUNT_JOURNAL_CHECKSUM,
+  EXT4_MOUNT_JOURNAL_DATA,
   EXT4_MOUNT_NOLOAD,
   EXT4_MOUNT_ORDERED_DATA,
   EXT4_SB,
@@ -93,6 +94,9 @@ async function check_journal(sb: super_block): Promise<void> {
   }
   if (data_mode(sb) === EXT4_MOUNT_ORDERED_DATA && test_opt(sb, EXT4_MOUNT_JOURNAL_ASYNC_COMMIT)) {
     bad(sb, "can't mount with journal_async_commit in data=ordered mode");
+  }
+  if (!sb_rdonly(sb) && data_mode(sb) === EXT4_MOUNT_JOURNAL_DATA) {
+    bad(sb, "data=journal needs a journal that is written, which is not supported yet");
   }
   if (!sb_rdonly(sb)) {
     ext4_msg(

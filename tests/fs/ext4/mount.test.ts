@@ -114,6 +114,13 @@ t("dax=always and inline data exclude each other", async () => {
   has(a, "Cannot use DAX on a filesystem that may contain inline data");
 });
 
+t("data=journal is refused read-write while the journal is not written, naming that", async () => {
+  const a = await mount("ext4-default", { options: "data=journal", rw: true });
+  assert.is(a.result, "EINVAL");
+  has(a, "data=journal needs a journal that is written, which is not supported yet");
+  assert.is((await mount("ext4-default", { options: "data=journal" })).result, "ok");
+});
+
 t("dax=always and data=journal exclude each other", async () => {
   const a = await mount("ext4-default", { options: "dax=always,data=journal" });
   assert.is(a.result, "EINVAL");
