@@ -12,7 +12,7 @@ import {
   type strategy_name,
 } from "../explore/explore.ts";
 import { user_error } from "./errors.ts";
-import { make_progress } from "./progress.ts";
+import { make_open_progress } from "./progress.ts";
 import {
   check_switches,
   exploration_text,
@@ -155,7 +155,7 @@ async function run(file: string, o: cli_options): Promise<void> {
   check_switches(s, options.switches!);
   const ends = ["dpor", "all", "round-robin"].includes(o.strategy);
   const total = options.runs ?? (ends ? 0 : DEFAULT_RUNS);
-  const bar = make_progress("explore", total);
+  const bar = make_open_progress("explore", total);
   const note: note = (runs, phase) => {
     if (phase === "explore") bar.update(runs);
     else bar.update(total, `making it smaller, run ${runs}`);

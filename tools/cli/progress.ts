@@ -10,7 +10,31 @@ export interface progress {
 }
 
 const REDRAW_MS = 100;
+const COUNT_MS = 5000;
 const WIDTH = 24;
+
+/** Where the end is not known: only what has been done, once a second. */
+function make_counter(label: string): progress {
+  const err = process.stderr;
+  const state = { drawn: performance.now() };
+  return {
+    update(done, note = "") {
+      const now = performance.now();
+      if (now - state.drawn < (err.isTTY ? REDRAW_MS : COUNT_MS)) return;
+      state.drawn = now;
+      const text = `${label} ${done}${note ? `, ${note}` : ""}`;
+      err.write(err.isTTY ? `\r\x1b[2K${text}` : `${text}\n`);
+    },
+    stop() {
+      if (err.isTTY) err.write("\r\x1b[2K");
+    },
+  };
+}
+
+/** As make_progress(); a total of 0 means that nobody knows it. */
+export function make_open_progress(label: string, total: number): progress {
+  return total > 0 ? make_progress(label, total) : make_counter(label);
+}
 
 export function make_progress(label: string, total: number): progress {
   const err = process.stderr;

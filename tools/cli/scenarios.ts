@@ -89,14 +89,14 @@ export async function with_stories(
   return { ...e, ...what, findings };
 }
 
+const plural = (n: number, one: string): string => `${n} ${one}${n === 1 ? "" : "s"}`;
+
 function counts(e: explore_json): string {
   const list = Object.entries(e.verdicts).map(([verdict, n]) => `${n} ${verdict}`);
   const given_up = e.pruned > 0 ? `, ${e.pruned} given up as repetitions` : "";
   const all = e.complete ? "; these are all there are" : "";
-  return `${e.runs} schedules (${list.join(", ")}${given_up}) by ${e.strategy}${all}`;
+  return `${plural(e.runs, "schedule")} (${list.join(", ")}${given_up}) by ${e.strategy}${all}`;
 }
-
-const plural = (n: number, one: string): string => `${n} ${one}${n === 1 ? "" : "s"}`;
 
 function finding_text(f: explore_json["findings"][number]): string {
   const o = f.outcome;

@@ -46,7 +46,7 @@ export class Recorder implements Scheduler {
   readonly choices: number[] = [];
   /** Choices when the first report appeared; -1: none. */
   reported_at = -1;
-  /** Times another task than before went on. */
+  /** Times another task than before went on, up to the first report. */
   switches = 0;
   machine: Machine | null = null;
   private readonly inner: explore_strategy;
@@ -80,31 +80,29 @@ export class Recorder implements Scheduler {
       this.machine = sched.machine;
       this.inner.attach?.(sched.machine);
     }
+    if (this.stops_here()) return runnable[0]!;
     const next = this.inner.next_task(runnable, current, yielding);
     if (runnable.length > 1) {
       const i = next === runnable[home] ? home : runnable.indexOf(next);
       this.choices.push(i === home ? 0 : i < home ? i + 1 : i);
     }
     if (next !== this.last) {
-      this.switches++;
+      if (this.reported_at < 0) this.switches++;
       this.last = next;
     }
     this.options.on_step?.(next);
+    if (++this.steps <= this.max_steps) return next;
+    sched.stop(new StepLimit(this.max_steps, next));
     // A machine that was stopped runs nobody any more, except the task that goes on where it is.
-    return this.ends_here(next) && next === current ? runnable[0]! : next;
+    return runnable[0]!;
   }
 
-  private ends_here(next: task_struct): boolean {
+  private stops_here(): boolean {
     const m = this.machine!;
-    if (this.reported_at < 0 && m.reports.length > 0) {
-      this.reported_at = this.choices.length;
-      if (this.options.stop_at_report) {
-        m.sched.stop(new Error("stopped at the report"));
-        return true;
-      }
-    }
-    if (++this.steps <= this.max_steps) return false;
-    m.sched.stop(new StepLimit(this.max_steps, next));
+    if (this.reported_at >= 0 || m.reports.length === 0) return false;
+    this.reported_at = this.choices.length;
+    if (!this.options.stop_at_report) return false;
+    m.sched.stop(new Error("stopped at the report"));
     return true;
   }
 }

@@ -39,12 +39,19 @@ export default scenario(
     const a = model_file(m, "A");
     const b = model_file(m, "B");
     const state = { mapped: false };
-    journal.add_ordered(async () => {
+    // the commit's side, by its kernel names
+    const mpage_prepare_extent_to_map = async (): Promise<void> => {
       await a.page.lock();
       a.page.unlock();
+    };
+    const ext4_writepages = async (): Promise<void> => {
+      await mpage_prepare_extent_to_map();
+    };
+    journal.add_ordered(async function journal_submit_inode_data_buffers() {
+      await ext4_writepages();
     });
 
-    const fault = async (): Promise<void> => {
+    const dax_fault = async (): Promise<void> => {
       if (state.mapped) return;
       if (!on.has("no-mmap-lock")) await mmap_lock.down_read();
       await b.invalidate_lock.down_read();
@@ -59,11 +66,11 @@ export default scenario(
       if (!on.has("no-mmap-lock")) mmap_lock.up_read();
     };
 
-    m.spawn(m.kernel, "write", async () => {
+    m.spawn(m.kernel, "write", async function ext4_file_write() {
       await a.i_rwsem.down_write();
-      if (on.has("prefault")) await fault();
+      if (on.has("prefault")) await dax_fault();
       if (!on.has("no-page-lock")) await a.page.lock();
-      if (!on.has("prefault")) await fault();
+      if (!on.has("prefault")) await dax_fault();
       if (!on.has("no-page-lock")) a.page.unlock();
       a.i_rwsem.up_write();
     });

@@ -67,7 +67,7 @@ export class journal_model {
     this.wait_commit = new_wait_queue(m, "journal->j_wait_commit");
     this.wait_updates = new_wait_queue(m, "jbd2_handle", () => `transaction ${this.tid}`);
     this.wait_locked = new_wait_queue(m, "journal->j_wait_transaction_locked");
-    this.wait_done = new_wait_queue(m, "commit", () => `transaction ${this.tid}`);
+    this.wait_done = new_wait_queue(m, "commit", () => `transaction ${this.committed + 1}`);
     this.thread = m.kthread_run(m.kernel, "jbd2/pmem0-8", () => this.kjournald());
   }
 
@@ -95,21 +95,24 @@ export class journal_model {
     this.wait_commit.wake_up_all();
   }
 
-  /** jbd2_log_wait_commit(), after asking for it. */
+  /** jbd2_complete_transaction(): asks for the commit of `tid` and waits for it. */
   async commit_and_wait(tid: number): Promise<void> {
     this.request(tid);
+    await this.jbd2_log_wait_commit(tid);
+  }
+
+  private async jbd2_log_wait_commit(tid: number): Promise<void> {
     await this.wait_done.wait_event(() => this.committed >= tid, { owner: () => this.thread });
   }
 
   private async kjournald(): Promise<void> {
     for (;;) {
       await this.wait_commit.wait_event(() => this.requested > this.committed, { idle: true });
-      await this.commit_transaction();
+      await this.jbd2_journal_commit_transaction();
     }
   }
 
-  /** jbd2_journal_commit_transaction() */
-  private async commit_transaction(): Promise<void> {
+  private async jbd2_journal_commit_transaction(): Promise<void> {
     this.locked = true;
     this.wait_locked.touch();
     await this.wait_updates.wait_event(() => this.handles.length === 0, {
@@ -120,8 +123,12 @@ export class journal_model {
     this.tid++;
     this.locked = false;
     this.wait_locked.wake_up_all();
-    for (const write of data) await write();
+    await this.journal_submit_data_buffers(data);
     this.committed++;
     this.wait_done.wake_up_all();
+  }
+
+  private async journal_submit_data_buffers(data: (() => Promise<void>)[]): Promise<void> {
+    for (const write of data) await write();
   }
 }
