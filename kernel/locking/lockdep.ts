@@ -41,7 +41,7 @@ import {
 import { usage_now } from "./lockdep/usage.ts";
 import { wait_context_text } from "./lockdep/wait_type.ts";
 import { lock_map } from "./lock_map.ts";
-import { known_before, known_after } from "./order.ts";
+import { known_after, known_before, recursive_classes } from "./order.ts";
 import { use_of } from "./report.ts";
 import { call_site } from "./site.ts";
 import { LD_WAIT_CONFIG, LD_WAIT_MAX, LD_WAIT_SPIN, RCU_READ, RCU_SCHED_READ } from "./traits.ts";
@@ -323,7 +323,9 @@ export class Lockdep implements LockObserver {
   }
 
   private seed_edge(outer: dep_class, inner: dep_class, why: string): void {
-    const kinds = dep_kind(EXCLUSIVE, EXCLUSIVE);
+    const read = (cls: dep_class): number =>
+      recursive_classes.includes(cls.key.name) ? SHARED_RECURSIVE : EXCLUSIVE;
+    const kinds = dep_kind(read(outer), read(inner));
     this.graph.add({ outer, inner, kinds, seen: false, why, by: "", site: null, modes: "" });
   }
 

@@ -3,6 +3,7 @@
  * /mnt, /mnt2 and /tmp; set up as a script's `@setup` line says.
  */
 import { is_not_implemented } from "../../kernel/assert.ts";
+import type { lockdep_options } from "../../kernel/locking/lockdep.ts";
 import { SIGBUS, SIGSEGV, SIGTERM, SIGUSR1, SIGXFSZ } from "../../kernel/signal.ts";
 import type { pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { Machine, size_bytes } from "./machine.ts";
@@ -23,6 +24,8 @@ export interface lab_options {
   seed?: number;
   /** Contents of the device instead of a fresh namespace: a filesystem, or a whole namespace. */
   image?: Uint8Array;
+  /** Validate the order of locks. */
+  lockdep?: boolean | lockdep_options;
 }
 
 export interface booted_lab {
@@ -71,6 +74,7 @@ async function prepare(m: Machine, p: Process, setup: lab_setup, keep: boolean):
 export async function boot_lab(setup: lab_setup, opts: lab_options = {}): Promise<booted_lab> {
   const machine = await Machine.boot({
     ...(opts.seed === undefined ? {} : { seed: opts.seed }),
+    ...(opts.lockdep === undefined ? {} : { lockdep: opts.lockdep }),
     pmem: devices(setup, opts),
   });
   const process = machine.process("sysrun");
