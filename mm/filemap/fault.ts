@@ -57,11 +57,11 @@ export function filemap_fault(vmf: vm_fault): Sometime<number> {
     if (p !== null) put_page(p);
     return fault_read(vmf);
   }
-  return then(lock_page(p) as Sometime<void>, () => lock_found(vmf, p, 0));
+  return then(lock_page(p) as Sometime<void>, () => lock_found(vmf, p, 0) ?? filemap_fault(vmf));
 }
 
-/** The page is locked now: is it still what was looked for? */
-function lock_found(vmf: vm_fault, p: page, ret: number): Sometime<number> {
+/** The page is locked now: is it still what was looked for? Null: no, look again. */
+function lock_found(vmf: vm_fault, p: page, ret: number): number | null {
   const mapping = vmf.vma.vm_file!.f_mapping;
   const gone = !page_is_of(p, mapping, vmf.pgoff);
   if (!gone && PageUptodate(p) && vmf.pgoff < nr_pages(vmf)) {
@@ -71,7 +71,7 @@ function lock_found(vmf: vm_fault, p: page, ret: number): Sometime<number> {
   const beyond = vmf.pgoff >= nr_pages(vmf);
   unlock_page(p);
   put_page(p);
-  return beyond ? VM_FAULT_SIGBUS : filemap_fault(vmf);
+  return beyond ? VM_FAULT_SIGBUS : null;
 }
 
 async function fault_read(vmf: vm_fault): Promise<number> {
@@ -80,14 +80,18 @@ async function fault_read(vmf: vm_fault): Promise<number> {
   const w = mapping.invalidate_lock.down_read();
   if (w) await w;
   try {
-    if (vmf.pgoff >= nr_pages(vmf)) return VM_FAULT_SIGBUS;
-    if (filemap_get_entry(mapping, vmf.pgoff) === null) {
-      await page_cache_fault_readahead(mapping, file, vmf.pgoff, vmf.vma.vm_flags);
+    for (;;) {
+      if (vmf.pgoff >= nr_pages(vmf)) return VM_FAULT_SIGBUS;
+      if (filemap_get_entry(mapping, vmf.pgoff) === null) {
+        await page_cache_fault_readahead(mapping, file, vmf.pgoff, vmf.vma.vm_flags);
+      }
+      const p = await read_cache_page(mapping, vmf.pgoff, file);
+      const l = lock_page(p);
+      if (l) await l;
+      // a page can be dropped from a clean cache at any time: invalidate_lock is still held
+      const ret = lock_found(vmf, p, VM_FAULT_MAJOR);
+      if (ret !== null) return ret;
     }
-    const p = await read_cache_page(mapping, vmf.pgoff, file);
-    const l = lock_page(p);
-    if (l) await l;
-    return await lock_found(vmf, p, VM_FAULT_MAJOR);
   } catch (e) {
     if (!is_errno(e)) throw e;
     return e === ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
