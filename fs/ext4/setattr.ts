@@ -61,7 +61,8 @@ import {
 } from "./ext4_jbd2.ts";
 import { d_mark_dontcache } from "../dcache.ts";
 import { ext4_mask_flags } from "./ialloc.ts";
-import { ext4_set_inode_flags } from "./inode.ts";
+import { ext4_convert_inline_data } from "./inline_write.ts";
+import { ext4_has_inline_data, ext4_set_inode_flags } from "./inode.ts";
 import {
   ext4_mark_iloc_dirty,
   ext4_mark_inode_dirty,
@@ -98,6 +99,10 @@ async function setattr_size(inode: inode, size: number): Promise<void> {
   const limit = EXT4_SB(inode.i_sb).s_bitmap_maxbytes;
   if (!ext4_test_inode_flag(inode, M.EXT4_EXTENTS_FL) && size > limit) throw EFBIG;
   if (!S_ISREG(inode.i_mode)) throw EINVAL;
+  // inline data is never shorter than the file
+  if (ext4_has_inline_data(inode) && size > EXT4_I(inode).i_inline_size) {
+    await ext4_convert_inline_data(inode);
+  }
   const dio = inode_dio_wait(inode);
   if (dio) await dio;
   const lock = inode.i_mapping.invalidate_lock;

@@ -97,7 +97,8 @@ t("inline files are cut and lengthened", async () => {
       assert.equal(await contents(p, file), want, file);
     }
     for (const n of await names(p, "/mnt")) {
-      if (n !== "lost+found") await p.unlink(`/mnt/${n}`);
+      // half of them stay for e2fsck to look at
+      if (n.startsWith("f130")) await p.unlink(`/mnt/${n}`);
     }
   });
 });
