@@ -2,6 +2,7 @@
  * Random workloads on ext4: each step against a model; afterwards the media are sound (our check
  * and e2fsck) and a fresh machine reads what the model says.
  */
+import { run_chaos } from "../lib/chaos.ts";
 import { find_tool } from "../lib/e2fsprogs.ts";
 import { assert, long_tests, suite } from "../lib/suite.ts";
 import { run_workload, type workload_options } from "../lib/workload.ts";
@@ -50,6 +51,23 @@ for (const [name, o] of Object.entries(FRESH)) {
 }
 for (const image of RECORDED) {
   t(`A workload on the recorded image ${image}.`, () => check({ image }, 100), long);
+}
+const CHAOS: readonly (readonly [string, string])[] = [
+  ["-b 4096", "dax=always"],
+  ["-b 1024", ""],
+  ["-b 4096 -O inline_data", ""],
+];
+for (const [mkfs, mount] of CHAOS) {
+  t(
+    `Three processes do anything to the same files: ${mkfs} ${mount}.`,
+    async () => {
+      const last = long_tests ? 60 : 3;
+      for (let seed = 1; seed <= last; seed++) {
+        await run_chaos({ seed, tasks: 3, steps: 80, mkfs, mount, size: "16M" });
+      }
+    },
+    long,
+  );
 }
 if (!find_tool("e2fsck")) t.skip("The real e2fsck agrees.", "e2fsck is not installed");
 
