@@ -41,7 +41,7 @@ import {
 import { usage_now } from "./lockdep/usage.ts";
 import { wait_context_text } from "./lockdep/wait_type.ts";
 import { lock_map } from "./lock_map.ts";
-import { known_after, known_before, recursive_classes } from "./order.ts";
+import { known_after, known_before, order_name, recursive_classes } from "./order.ts";
 import { use_of } from "./report.ts";
 import { call_site } from "./site.ts";
 import { LD_WAIT_CONFIG, LD_WAIT_MAX, LD_WAIT_SPIN, RCU_READ, RCU_SCHED_READ } from "./traits.ts";
@@ -315,9 +315,10 @@ export class Lockdep implements LockObserver {
     if (after === null && before === null) return;
     for (const other of this.classes) {
       if (other === cls || !other.check) continue;
-      const inner = after?.get(other.name);
+      const name = order_name(other.name);
+      const inner = after?.get(name);
       if (inner !== undefined) this.seed_edge(cls, other, inner);
-      const outer = before?.get(other.name);
+      const outer = before?.get(name);
       if (outer !== undefined) this.seed_edge(other, cls, outer);
     }
   }

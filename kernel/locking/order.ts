@@ -148,7 +148,8 @@ export const same_class_rules: readonly order_rule[] = Object.freeze(
 
 /** The class as the table names it: without subclass, old names resolved. */
 export function order_name(name: string): string {
-  const base = name.replace(/\/\d+$/, "");
+  const at = name.lastIndexOf("/");
+  const base = at > 0 && /^\d+$/.test(name.slice(at + 1)) ? name.slice(0, at) : name;
   return ALIASES[base] ?? base;
 }
 
@@ -184,12 +185,12 @@ const BEFORE = closure(order_rules, true);
 
 /** Classes that may be taken while `name` is held, each with its reason; null: not in the table. */
 export function known_after(name: string): ReadonlyMap<string, string> | null {
-  return AFTER.get(ALIASES[name] ?? name) ?? null;
+  return AFTER.get(order_name(name)) ?? null;
 }
 
 /** Classes that may be held while `name` is taken. */
 export function known_before(name: string): ReadonlyMap<string, string> | null {
-  return BEFORE.get(ALIASES[name] ?? name) ?? null;
+  return BEFORE.get(order_name(name)) ?? null;
 }
 
 /** The classes of the table. */

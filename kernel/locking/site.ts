@@ -10,6 +10,8 @@ const OWN_FRAME =
 const PLACE = /(?:\(|at (?:async )?)(?:[a-z]+:\/\/)?([^()\s]+?):(\d+):\d+\)?$/;
 const NAME = /at (?:async )?(?:new )?([\w.$<>[\] ]+?) \(/;
 const FRAMES_MAX = 6;
+/** Lockdep and the lock itself take up to ten. */
+const DEPTH_MAX = 24;
 
 function frame(line: string): string | null {
   const place = PLACE.exec(line);
@@ -27,7 +29,12 @@ function frame(line: string): string | null {
 
 /** "inode_lock (fs/open.ts:12) < do_truncate (fs/open.ts:60) < ...", innermost first. */
 export function call_site(): string {
-  const lines = (new Error("site").stack ?? "").split("\n").slice(1);
+  const host = Error as { stackTraceLimit?: number };
+  const limit = host.stackTraceLimit ?? 10;
+  host.stackTraceLimit = DEPTH_MAX;
+  const stack = new Error("site").stack ?? "";
+  host.stackTraceLimit = limit;
+  const lines = stack.split("\n").slice(1);
   const out: string[] = [];
   for (const line of lines) {
     if (OWN_FRAME.test(line)) continue;

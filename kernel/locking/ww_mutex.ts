@@ -235,6 +235,7 @@ export class ww_mutex extends mutex {
     for (const t of waiters) {
       const ctx = this.tickets.get(t);
       if (ctx === undefined || ctx.acquired === 0 || t.state !== TASK_BLOCKED) continue;
+      this.tickets.delete(t);
       this.cancel_wait(t);
       this.sched.wake(t, GIVE_WAY);
     }
@@ -253,7 +254,9 @@ export class ww_mutex extends mutex {
   /** The lock went to `next`, which sleeps. */
   protected override handed_over(next: task_struct): void {
     const ctx = this.tickets.get(next);
-    if (ctx !== undefined) this.note_acquired(ctx);
+    if (ctx === undefined) return;
+    this.tickets.delete(next);
+    this.note_acquired(ctx);
   }
 
   private note_acquired(ctx: ww_acquire_ctx): void {
