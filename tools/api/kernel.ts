@@ -19,5 +19,6 @@ export { fput } from "../../kernel/vfs/file.ts";
 export { dax_direct_access, dax_holder_notify_failure } from "../../drivers/dax/super.ts";
 export { attach_pmem, detach_pmem } from "../../drivers/nvdimm/pmem.ts";
 export { find_vma } from "../../mm/vma.ts";
-export { lookup_entry } from "../../mm/pgtable.ts";
+export { get_page, pfn_to_page, put_page } from "../../mm/page.ts";
+export { lookup_entry, pte_pfn } from "../../mm/pgtable.ts";
 export { describe_deadlock } from "../../kernel/locking/describe.ts";
