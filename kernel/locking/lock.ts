@@ -94,7 +94,7 @@ export abstract class lock_base implements waitable {
     return BUG(`${this.lock_name} cannot be attempted by ${task}`);
   }
 
-  /** mutex_init(), spin_lock_init() of memory that had a lock before, or its end: nobody holds it. */
+  /** mutex_init() of memory that had a lock before, mutex_destroy(): nobody may hold it. */
   reinit(): void {
     if (!this.is_locked()) return;
     const t = this.sched.current;

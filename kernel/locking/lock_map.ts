@@ -1,7 +1,7 @@
 /**
  * kernel/locking/lock_map.ts - pseudo locks: states that lockdep treats as a lock although nobody
- * waits for them as such. Linux: lock_map_acquire() in include/linux/lockdep.h, fs_reclaim_acquire()
- * in mm/page_alloc.c.
+ * waits for them as such. Linux: lock_map_acquire() in include/linux/lockdep.h,
+ * fs_reclaim_acquire() in mm/page_alloc.c.
  *
  * Reclaim, an open transaction, a commit: "fs_reclaim", "jbd2_handle". They cost nothing without
  * lockdep and are not on task.held, as they never make anybody wait.

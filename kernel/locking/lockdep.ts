@@ -9,7 +9,8 @@
  * was seen before is a few loads; a new chain searches the graph. Stacks are recorded at the first
  * sighting of an edge only.
  * Differs: chains are kept as a tree, not as hashes, so two never collide; the search finds strong
- * cycles that Linux can miss (graph.ts); classes of the order table (order.ts) start with its edges.
+ * cycles that Linux can miss (graph.ts); classes of the order table (order.ts) start with its
+ * edges.
  */
 import type { lock_class_key } from "../include/locks.ts";
 import type { Machine } from "../machine.ts";

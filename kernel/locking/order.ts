@@ -1,6 +1,7 @@
 /**
  * kernel/locking/order.ts - the lock order of the DAX stack, written once. Linux: the comments at
- * the head of mm/rmap.c and mm/filemap.c, fs/ext4/super.c, fs/xfs/xfs_inode.c, fs/jbd2/transaction.c.
+ * the head of mm/rmap.c and mm/filemap.c, fs/ext4/super.c, fs/xfs/xfs_inode.c, and
+ * fs/jbd2/transaction.c.
  *
  * lockdep starts from it, `daxlab locks` prints it, and a test fails on a pair that it does not
  * allow. A pair is allowed if the steps lead from the outer to the inner class. `unseen` locks are

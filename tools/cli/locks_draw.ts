@@ -145,7 +145,8 @@ function arrow(r: order_rule, boxes: ReadonlyMap<string, box>): string {
   const y2 = b.y - (down * BOX_H) / 2;
   const bend = (y2 - y1) / 2;
   const n = (v: number): string => v.toFixed(1);
-  const d = `M${n(a.x)},${n(y1)} C${n(a.x)},${n(y1 + bend)} ${n(b.x)},${n(y2 - bend)} ${n(b.x)},${n(y2)}`;
+  const by_way_of = `${n(a.x)},${n(y1 + bend)} ${n(b.x)},${n(y2 - bend)}`;
+  const d = `M${n(a.x)},${n(y1)} C${by_way_of} ${n(b.x)},${n(y2)}`;
   const title = escape(`${r.outer} > ${r.inner}: ${r.why}`);
   return `<path d="${d}" marker-end="url(#end)"><title>${title}</title></path>`;
 }
@@ -154,7 +155,8 @@ export function order_svg(): string {
   const { boxes, width, height } = layout();
   const w = Math.ceil(width);
   const out = [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${height}" width="${w}" height="${height}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${height}" ` +
+      `width="${w}" height="${height}">`,
     "<title>Lock order: an arrow leads from the outer to the inner lock</title>",
     "<style>text{font:12px monospace;text-anchor:middle;dominant-baseline:central}",
     "rect{fill:#fff;stroke:#333}rect.unseen{stroke-dasharray:4}",

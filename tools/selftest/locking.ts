@@ -139,7 +139,7 @@ function group_lines(g: locking_group, cells: readonly locking_cell_result[]): s
   ];
 }
 
-/** The table: "!" reported, "." silent, "X" otherwise than the kernel; the total is the last line. */
+/** "!" reported, "." silent, "X" otherwise than the kernel; the last line is the total. */
 export function format_locking_selftest(r: locking_selftest_result): string {
   const out = ["! reported, . silent, X otherwise than the kernel", ""];
   for (const g of locking_groups) out.push(...group_lines(g, r.cells));
