@@ -8,6 +8,7 @@
 import { ENODEV, EINVAL, ENOSPC, EOPNOTSUPP } from "../../kernel/include/errno.ts";
 import { bytes, struct, u16, u32, u64 } from "../../kernel/lib/struct.ts";
 import { nd_fletcher64 } from "./fletcher.ts";
+import { uuid_text } from "./uuid.ts";
 
 export const PFN_SB_OFFSET = 4096;
 export const PFN_SB_SIZE = 4096;
@@ -106,6 +107,10 @@ export function nd_pfn_make_block(
   view.setUint32(CHECKSUM_OFF + 4, sum.hi, true);
   return block;
 }
+
+/** The uuids of a valid block: its own, and its namespace's. */
+export const nd_pfn_uuid = (block: Uint8Array): string => uuid_text(block, 16);
+export const nd_pfn_parent_uuid = (block: Uint8Array): string => uuid_text(block, 32);
 
 /**
  * Reads an info block. Throws ENODEV when there is none (or its checksum is wrong: the kernel then

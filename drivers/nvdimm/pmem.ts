@@ -24,6 +24,7 @@ import type { Sometime } from "../../kernel/include/fs.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { memremap_pages, memunmap_pages } from "../../mm/page.ts";
+import { host_flush } from "../../mm/phys.ts";
 import { badblocks } from "../block/badblocks.ts";
 import { bio_op } from "../block/bio.ts";
 import { add_disk, block_state, del_gendisk } from "../block/genhd.ts";
@@ -58,6 +59,8 @@ export interface pmem_options {
    * as found, raw when there is no info block.
    */
   mode?: "raw" | "fsdax";
+  /** The info block the caller has found or made; null: raw. Default: looked for. */
+  info?: nd_pfn_info | null;
   /** Where a new fsdax namespace has its page map; default "dev". */
   map?: "dev" | "mem";
   /** Bytes to put at the start of a new namespace's data: a filesystem image, for example. */
@@ -127,8 +130,12 @@ function pmem_do_write(
   pmem.kernel.phys.memcpy_flushcache(phys_of_sector(pmem, sector), src, off, len);
 }
 
+/** Without a persistence domain (virtio-pmem) the host has to write its file. */
 function nvdimm_flush(pmem: pmem_device): void {
-  pmem.kernel.phys.sfence();
+  const { phys } = pmem.kernel;
+  phys.sfence();
+  const memory = pmem.region.domain === "none" ? phys.region_of(pmem.region.start) : undefined;
+  if (memory) host_flush(memory);
 }
 
 function pmem_submit_bio(pmem: pmem_device, bio: bio): void {
@@ -256,6 +263,7 @@ function new_pfn_info(kernel: Kernel, region: phys_region, o: pmem_options): nd_
 }
 
 function choose_info(kernel: Kernel, region: phys_region, o: pmem_options): nd_pfn_info | null {
+  if (o.info !== undefined) return o.info;
   if (o.mode === "raw") return null;
   const found = nd_pfn_probe(kernel, region);
   if (found) return found;
