@@ -1,7 +1,8 @@
 /**
-
-
-
+ * tools/selftest/locking/world.ts - what one cell of the lock validator's selftest runs in: an
+ * empty Machine, one task, locks by name. Linux: the definitions at the head of
+ * lib/locking-selftest.c.
+ *
  * A to D are classes of one lock each; X1 and X2 are two locks of one class, as are Y1, Y2 and Z1,
  * Z2. Each kind of lock has classes of its own.
  */
