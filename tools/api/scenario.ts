@@ -39,7 +39,9 @@ export function scenario(
 }
 
 export function is_scenario(x: unknown): x is scenario {
-  return typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true;
+  return (
+    typeof x === "object" && x !== null && (x as { is_scenario?: unknown }).is_scenario === true
+  );
 }
 
 export interface scenario_result {
@@ -57,13 +59,18 @@ export async function boot_scenario(
   return bare ? Machine.bare(options) : await Machine.boot(options);
 }
 
+/** Called with the machine of a run before the body begins: for reports and marks. */
+type observer = (m: Machine) => void;
+
 /** Runs a scenario once, `over` in place of its own options, the switches in `on` turned on. */
 export async function run_scenario(
   s: scenario,
   over: Partial<scenario_options> = {},
   on: Iterable<string> = [],
+  observe: observer | null = null,
 ): Promise<scenario_result> {
   const machine = await boot_scenario(s, over);
+  observe?.(machine);
   const value = await s.body(machine, new Set(on));
   await machine.settle();
   return { machine, value };
@@ -73,23 +80,39 @@ export async function run_scenario(
  * Runs a scenario; when it ends in a deadlock or a hang it is run again with stacks on, so that the
  * report says where each lock was taken.
  */
-export async function run_reported(s: scenario): Promise<scenario_result> {
+export async function run_reported(
+  s: scenario,
+  observe: observer | null = null,
+): Promise<scenario_result> {
   try {
-    return await run_scenario(s);
+    return await run_scenario(s, {}, [], observe);
   } catch (e) {
     if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
-    return await run_scenario(s, { stacks: true });
+    return await run_scenario(s, { stacks: true }, [], observe);
   }
 }
 
 /**
- * The state of a scenario at a point, restored by running it again up to there: `at` is awaited in the
- * body with the machine, and what it returns is given back.
+ * The machine of a scenario at a point, restored by running it again up to there: the body says
+ * `await m.mark("name")` at that point, and is left waiting there. No live object is ever copied.
+ * @throws Error when the scenario ends without reaching the mark
  */
-export async function checkpoint<T>(
+export async function checkpoint(
   s: scenario,
-  at: (m: Machine) => Promise<T> | T,
-): Promise<{ machine: Machine; value: T }> {
-  const r = await run_scenario(s);
-  return { machine: r.machine, value: await at(r.machine) };
+  name: string,
+  over: Partial<scenario_options> = {},
+): Promise<Machine> {
+  return await new Promise<Machine>((resolve, reject) => {
+    const stop_there: observer = (m) => {
+      m.at_mark = (reached) => {
+        if (reached !== name) return undefined;
+        resolve(m);
+        return new Promise(() => undefined);
+      };
+    };
+    run_scenario(s, over, [], stop_there).then(
+      () => reject(new Error(`the scenario ended without reaching the mark "${name}"`)),
+      reject,
+    );
+  });
 }
