@@ -43,6 +43,7 @@ import type { siginfo } from "../kernel/signal.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { handle_mm_fault } from "./memory/fault.ts";
 import { mm_state } from "./mm_state.ts";
+import { pfn_to_page } from "./page.ts";
 import {
   PGD,
   TLB,
@@ -71,6 +72,22 @@ export interface access_fault {
 
 /** Physical address for an access at `addr`, or -1: fault. */
 function translate(mm: mm_struct, addr: number, write: boolean): number {
+  return mm.kernel.sched.observer === null
+    ? translate_now(mm, addr, write)
+    : translate_seen(mm, addr, write);
+}
+
+/** While schedules are explored: an access depends on the page tables and on the page's data. */
+function translate_seen(mm: mm_struct, addr: number, write: boolean): number {
+  const { kernel } = mm;
+  kernel.sched.observer!.touch(mm.page_table_lock, false);
+  const paddr = translate_now(mm, addr, write);
+  const page = paddr < 0 ? null : pfn_to_page(kernel, Math.floor(paddr / kernel.PAGE_SIZE));
+  if (page !== null) kernel.sched.observer!.touch(page, write);
+  return paddr;
+}
+
+function translate_now(mm: mm_struct, addr: number, write: boolean): number {
   const { PAGE_SIZE } = mm.kernel;
   const vpn = Math.floor(addr / PAGE_SIZE);
   const t = TLB(mm);
