@@ -36,6 +36,8 @@ export interface nvdimm_options {
   dimms: readonly dimm_options[];
   /** All DIMMs form one region; default: a region for each. */
   interleave?: boolean;
+  /** With `interleave`: the bytes of the set as the processor sees them. */
+  set_image?: unknown;
 }
 
 const LABEL_SIZE = 128 * 1024;
@@ -119,7 +121,7 @@ export function nfit_register(kernel: Kernel, o: nvdimm_options): nvdimm_bus {
   const bus = nvdimm_bus_register(kernel, "ACPI.NFIT");
   const parts = o.dimms.map(split_image);
   const dimms = o.dimms.map((d, i) => make_dimm(bus, d, parts[i]!));
-  if (o.interleave) make_region(bus, dimms, interleaved(parts));
+  if (o.interleave) make_region(bus, dimms, o.set_image ?? interleaved(parts));
   else dimms.forEach((d, i) => make_region(bus, [d], parts[i]!.pmem));
   return bus;
 }

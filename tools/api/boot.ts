@@ -4,6 +4,12 @@
  */
 import { Kernel, type KernelOptions } from "../../kernel/kernel.ts";
 import type { Machine } from "../../kernel/machine.ts";
+import {
+  type nvdimm_options,
+  type virtio_pmem_options,
+  nfit_register,
+  virtio_pmem_register,
+} from "../../drivers/nvdimm/nfit.ts";
 import { type pmem_device, type pmem_options, attach_pmem } from "../../drivers/nvdimm/pmem.ts";
 import { init_buffer } from "../../fs/buffer.ts";
 import { init_dax } from "../../fs/dax.ts";
@@ -17,6 +23,10 @@ export interface kernel_boot_options extends KernelOptions {
   dram_bytes?: number;
   /** Persistent memory devices, in the order of their names pmem0, pmem1 ... */
   pmem?: readonly pmem_options[];
+  /** NVDIMMs with label areas, on which namespaces are made and found: `ndctl` works on them. */
+  nvdimm?: nvdimm_options;
+  /** Devices whose memory is the host's: DAX, but never MAP_SYNC. */
+  virtio_pmem?: readonly virtio_pmem_options[];
 }
 
 export interface booted_kernel {
@@ -38,6 +48,8 @@ export async function boot_kernel(
   init_ext4_fs(kernel);
   kernel.task_ops = { exit: exit_task };
   const pmem = (opts.pmem ?? []).map((o) => attach_pmem(kernel, o));
+  if (opts.nvdimm) nfit_register(kernel, opts.nvdimm);
+  for (const o of opts.virtio_pmem ?? []) virtio_pmem_register(kernel, o);
   await machine.in_task(kernel, "swapper/0", () => init_vfs(kernel));
   return { kernel, pmem };
 }

@@ -5,8 +5,7 @@
 import { is_not_implemented } from "../../kernel/assert.ts";
 import type { lockdep_options } from "../../kernel/locking/lockdep.ts";
 import { SIGBUS, SIGSEGV, SIGTERM, SIGUSR1, SIGXFSZ } from "../../kernel/signal.ts";
-import type { pmem_options } from "../../drivers/nvdimm/pmem.ts";
-import { Machine, size_bytes } from "./machine.ts";
+import { Machine, type machine_options } from "./machine.ts";
 import type { Process } from "./process.ts";
 
 /** The keys of `@setup`, empty where not given. */
@@ -39,20 +38,37 @@ export interface booted_lab {
 }
 
 const DIMM_BYTES = 512 * 1024 ** 2;
+const VIRTIO_BYTES = 320 * 1024 ** 2;
 
-function devices(setup: lab_setup, opts: lab_options): pmem_options[] {
-  if (opts.image) return [{ image: opts.image, name: "pmem0", pages: true }];
-  const size = setup.size === "" ? DIMM_BYTES : size_bytes(setup.size);
-  const map = setup.map === "mem" ? "mem" : "dev";
-  if (setup.mode === "fsdax") return [{ size, mode: "fsdax", map, name: "pmem0" }];
-  if (setup.mode === "raw") return [{ size, mode: "raw", name: "pmem0" }];
-  return [];
+/** The recorded machine's devices; an image is a filesystem, or with mode=keep a whole DIMM. */
+function devices(setup: lab_setup, opts: lab_options): machine_options {
+  const virtio_pmem = [{ size: VIRTIO_BYTES }];
+  if (opts.image && setup.mode !== "keep") {
+    return { pmem: [{ image: opts.image, name: "pmem0", pages: true }] };
+  }
+  if (opts.image) return { nvdimm: { dimms: [{ image: opts.image }] }, virtio_pmem };
+  const init_labels = setup.mode === "keep" ? {} : { init_labels: "1.1" as const };
+  return { nvdimm: { dimms: [{ size: DIMM_BYTES, ...init_labels }] }, virtio_pmem };
+}
+
+/** The namespace that a case finds, made as the recorder made it. */
+async function make_namespace(m: Machine, setup: lab_setup): Promise<boolean> {
+  const words = ["create-namespace", "-f", "-r", "region0", "-m", setup.mode];
+  if (setup.size !== "") words.push("-s", setup.size);
+  if (setup.map !== "") words.push("-M", setup.map);
+  const r = await m.tool("ndctl", words);
+  return r.status === 0;
+}
+
+function disk_of(setup: lab_setup): string {
+  if (setup.dev !== "") return setup.dev;
+  return setup.mode === "sector" ? "/dev/pmem0s" : "/dev/pmem0";
 }
 
 /** mkfs and mount as `@setup` says; answers the verdict. */
 async function prepare(m: Machine, p: Process, setup: lab_setup, keep: boolean): Promise<string> {
   if (setup.fs === "") return "ok";
-  const dev = setup.dev === "" ? "/dev/pmem0" : setup.dev;
+  const dev = disk_of(setup);
   if (!keep) {
     const options = setup.mkfs === "" && setup.fs !== "xfs" ? "-b 4096" : setup.mkfs;
     const words = options.split(" ").filter((w) => w !== "");
@@ -75,18 +91,18 @@ export async function boot_lab(setup: lab_setup, opts: lab_options = {}): Promis
   const machine = await Machine.boot({
     ...(opts.seed === undefined ? {} : { seed: opts.seed }),
     ...(opts.lockdep === undefined ? {} : { lockdep: opts.lockdep }),
-    pmem: devices(setup, opts),
+    ...devices(setup, opts),
   });
   const process = machine.process("sysrun");
   // the interpreter of the recordings handles these, and shows them as lines of their own
   for (const signo of [SIGBUS, SIGSEGV, SIGXFSZ, SIGUSR1, SIGTERM]) {
     process.task.signal!.handled.add(signo);
   }
-  if (setup.mode === "devdax" || setup.mode === "sector") {
-    const unsupported = `a namespace in ${setup.mode} mode`;
-    return { machine, process, verdict: "namespace failed", unsupported };
-  }
+  const ready = setup.mode === "none" || setup.mode === "keep" || opts.image !== undefined;
   try {
+    if (!ready && !(await make_namespace(machine, setup))) {
+      return { machine, process, verdict: "namespace failed", unsupported: null };
+    }
     const verdict = await prepare(machine, process, setup, opts.image !== undefined);
     return { machine, process, verdict, unsupported: null };
   } catch (e) {

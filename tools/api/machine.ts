@@ -10,6 +10,7 @@ import { msleep } from "../../kernel/sched/core.ts";
 import { signal_struct } from "../../kernel/signal.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { bdev_nr_bytes, lookup_bdev } from "../../drivers/block/bdev.ts";
+import { nvdimm_state } from "../../drivers/nvdimm/nd.ts";
 import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
@@ -51,12 +52,55 @@ export function size_bytes(size: number | string): number {
 
 const DEFAULT_PMEM = Object.freeze([{ size: "64M", mode: "fsdax" as const }]);
 
+type devices = Required<Pick<kernel_boot_options, "pmem">> &
+  Pick<kernel_boot_options, "nvdimm" | "virtio_pmem">;
+
+function devices_of(o: machine_options): devices {
+  const given = o.pmem ?? (o.nvdimm || o.virtio_pmem ? [] : DEFAULT_PMEM);
+  const pmem = given.map(({ size, ...rest }) =>
+    size === undefined ? rest : { ...rest, size: size_bytes(size) },
+  );
+  return { pmem };
+}
+
+/** The devices of `o` with what a snapshot holds for them; regions are known by their names. */
+function devices_on(media: media_snapshot_t, o: machine_options): devices {
+  const left = new Map(media.regions.map((r) => [r.name, r]));
+  const take = (name: string): { image?: unknown; size?: number } => {
+    const r = left.get(name);
+    left.delete(name);
+    return r === undefined ? {} : { image: r.image, size: r.size };
+  };
+  const out: { -readonly [K in keyof devices]: devices[K] } = { pmem: [] };
+  let regions = 0;
+  if (o.nvdimm) {
+    const { interleave } = o.nvdimm;
+    const set = interleave ? take("region0") : {};
+    if (interleave) regions = 1;
+    const dimms = o.nvdimm.dimms.map(({ init_labels: _, image: __, ...d }, i) => ({
+      ...d,
+      ...(interleave ? { size: set.size! / o.nvdimm!.dimms.length } : take(`region${regions++}`)),
+      labels: take(`nmem${i}`).image,
+    }));
+    out.nvdimm = { dimms, ...(interleave ? { interleave, set_image: set.image } : {}) };
+  }
+  if (o.virtio_pmem) {
+    out.virtio_pmem = o.virtio_pmem.map((v) => ({ ...v, ...take(`region${regions++}`) }));
+  }
+  out.pmem = [...left.values()].map(({ image, name, domain, size }) => ({
+    image,
+    name,
+    domain,
+    size,
+  }));
+  return out;
+}
+
 /** One emulated computer with one kernel booted. Made by `await Machine.boot(options)`. */
 export class Machine extends CoreMachine {
   /** The booted kernel. */
   kernel!: Kernel;
-  /** Its persistent memory devices. */
-  pmem: pmem_device[] = [];
+  private attached: pmem_device[] = [];
   private readonly options: machine_options;
   private nr_processes = 0;
 
@@ -67,21 +111,12 @@ export class Machine extends CoreMachine {
 
   static async boot(options: machine_options = {}): Promise<Machine> {
     const m = new Machine(options);
-    const pmem = options.media
-      ? options.media.regions.map(({ image, name, domain, size }) => ({
-          image,
-          name,
-          domain,
-          size,
-        }))
-      : (options.pmem ?? DEFAULT_PMEM).map(({ size, ...rest }) =>
-          size === undefined ? rest : { ...rest, size: size_bytes(size) },
-        );
-    const booted = await boot_kernel(m, { ...options, pmem });
+    const devices = options.media ? devices_on(options.media, options) : devices_of(options);
+    const booted = await boot_kernel(m, { ...options, ...devices });
     m.kernel = booted.kernel;
-    m.pmem = booted.pmem;
+    m.attached = booted.pmem;
     if (options.track_persistence) {
-      for (const d of m.pmem) track_persistence(d.region, null);
+      for (const r of m.kernel.phys.regions) if (r.kind === "pmem") track_persistence(r, null);
     }
     return m;
   }
@@ -91,6 +126,15 @@ export class Machine extends CoreMachine {
     const m = new Machine(options);
     m.kernel = new Kernel(m);
     return m;
+  }
+
+  /** Its persistent memory disks that are bound now. */
+  get pmem(): pmem_device[] {
+    const namespaces = nvdimm_state(this.kernel)
+      .buses.flatMap((b) => b.regions)
+      .flatMap((r) => r.namespaces)
+      .map((n) => n.raw ?? n.claim?.pmem ?? null);
+    return [...this.attached, ...namespaces.filter((d) => d !== null)];
   }
 
   /** A new process: root, umask 022, working directory "/", no open files. */

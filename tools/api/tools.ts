@@ -16,6 +16,8 @@ import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
 import { invalidate_bdev } from "../../fs/buffer.ts";
 import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
+import { ndctl } from "../cmd/ndctl/command.ts";
+import { daxctl } from "../cmd/ndctl/daxctl.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
 
 export interface tool_result {
@@ -111,6 +113,8 @@ async function run_e2fsck(kernel: Kernel, args: string[]): Promise<tool_result> 
 export async function run_tool(kernel: Kernel, name: string, args: string[]): Promise<tool_result> {
   try {
     if (/^mkfs\.ext[234]$/.test(name)) return await mkfs_ext(kernel, name, args);
+    if (name === "ndctl") return await ndctl({ kernel }, args);
+    if (name === "daxctl") return await daxctl({ kernel }, args);
     if (name === "e2fsck" || /^fsck\.ext[234]$/.test(name)) return await run_e2fsck(kernel, args);
   } catch (e) {
     if (!is_errno(e)) throw e;

@@ -1,6 +1,6 @@
 /** tools/script/ops_admin.ts - processes, mounts, tools, the kernel log and the trace. */
-import { notImplemented } from "../../kernel/assert.ts";
 import * as F from "../../kernel/include/fcntl.ts";
+import { json_output_leaves } from "../cmd/ndctl/json.ts";
 import { mount_words } from "../api/mount_words.ts";
 import type { op_context, operation } from "./context.ts";
 import { BadArgument } from "./values.ts";
@@ -60,7 +60,7 @@ async function do_tool(x: op_context): Promise<void> {
   const r = await x.run.lab.tool(x.argv[0]!, x.argv.slice(1));
   x.say(`exit ${r.status}`);
   if (x.argv[0] === "ndctl" || x.argv[0] === "daxctl") {
-    notImplemented(`${x.argv[0]}: its JSON in a script`);
+    for (const leaf of json_output_leaves(r.stdout)) x.detail(leaf);
   }
   remarks(x, r.stderr);
 }
