@@ -25,7 +25,7 @@ import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { assert } from "../../kernel/assert.ts";
 import { behaves } from "../../kernel/release.ts";
-import { WAIT_EVENT } from "../../kernel/sched/task.ts";
+import { LOCK_EXCLUSIVE, WAIT_EVENT } from "../../kernel/sched/task.ts";
 import type { task_struct, waitable } from "../../kernel/sched/task.ts";
 import {
   XA_RETRY_ENTRY,
@@ -262,6 +262,9 @@ export function dax_lock_entry(mapping: address_space, xas: xa_state, entry: num
   // An entry that is replaced while locked stays held by the same task.
   for (const h of held) if (h.mapping === mapping && h.start === start) return;
   held.push({ task, mapping, start });
+  // Set under i_pages without waiting: to the order of locks a trylock.
+  const { dep, lockdep } = mapping.kernel.machine;
+  if (dep !== null) dep.acquire(task, lockdep!.pseudo.dax_entry, LOCK_EXCLUSIVE, 0, true);
 }
 
 export function dax_forget_holder(mapping: address_space, xas: xa_state, entry: number): void {
@@ -272,6 +275,8 @@ export function dax_forget_holder(mapping: address_space, xas: xa_state, entry: 
     if (h.mapping !== mapping || h.start !== start) continue;
     held[i] = held.at(-1)!;
     held.pop();
+    const { dep, lockdep } = mapping.kernel.machine;
+    if (dep !== null) dep.release(h.task, lockdep!.pseudo.dax_entry, LOCK_EXCLUSIVE);
     return;
   }
 }

@@ -45,7 +45,14 @@ import { lock_map } from "./lock_map.ts";
 import { known_after, known_before, order_name, recursive_classes } from "./order.ts";
 import { use_of } from "./report.ts";
 import { call_site } from "./site.ts";
-import { LD_WAIT_CONFIG, LD_WAIT_MAX, LD_WAIT_SPIN, RCU_READ, RCU_SCHED_READ } from "./traits.ts";
+import {
+  LD_WAIT_CONFIG,
+  LD_WAIT_MAX,
+  LD_WAIT_SPIN,
+  RCU_READ,
+  RCU_SCHED_READ,
+  UNSEEN,
+} from "./traits.ts";
 
 export type { lockdep_report } from "./lockdep/report.ts";
 
@@ -67,6 +74,8 @@ interface pseudo_locks {
   readonly rcu_bh: lock_map;
   readonly rcu_sched: lock_map;
   readonly fs_reclaim: lock_map;
+  /** Lock bits of DAX entries: outside the graph, as in Linux. */
+  readonly dax_entry: lock_map;
 }
 
 /** One class taken while another was held. */
@@ -81,6 +90,7 @@ const NO_FACTS: report_facts = Object.freeze({});
 const RCU_KEY = Object.freeze({ name: "rcu_read_lock" });
 const RCU_BH_KEY = Object.freeze({ name: "rcu_read_lock_bh" });
 const RCU_SCHED_KEY = Object.freeze({ name: "rcu_read_lock_sched" });
+const DAX_ENTRY_KEY = Object.freeze({ name: "dax_entry" });
 const FS_RECLAIM_KEY = Object.freeze({ name: "fs_reclaim" });
 
 export class Lockdep implements LockObserver {
@@ -116,6 +126,7 @@ export class Lockdep implements LockObserver {
       rcu_bh: new lock_map(this.machine, RCU_BH_KEY, null, RCU_READ),
       rcu_sched: new lock_map(this.machine, RCU_SCHED_KEY, null, RCU_SCHED_READ),
       fs_reclaim: new lock_map(this.machine, FS_RECLAIM_KEY),
+      dax_entry: new lock_map(this.machine, DAX_ENTRY_KEY, null, UNSEEN),
     };
     return this.maps;
   }
