@@ -18,7 +18,13 @@ import { xa_load } from "../../kernel/lib/xarray.ts";
 import { submit_bio } from "../../drivers/block/bio.ts";
 import { page_address, PageUptodate, SetPageUptodate, unlock_page } from "../../mm/page.ts";
 import { noop_dirty_folio } from "../../mm/page_dirty.ts";
-import { block_read_full_folio, type buffer_head, map_bh, page_has_buffers } from "../buffer.ts";
+import {
+  block_is_partially_uptodate,
+  block_read_full_folio,
+  type buffer_head,
+  map_bh,
+  page_has_buffers,
+} from "../buffer.ts";
 import { EXT4_MAP_MAPPED, EXT4_MOUNT_DELALLOC, new_map, test_opt } from "./ext4_fs.ts";
 import { ext4_bmap } from "./fiemap.ts";
 import { ext4_get_inline_size, ext4_read_inline_data, with_inline } from "./inline.ts";
@@ -130,6 +136,7 @@ const common: address_space_operations = Object.freeze({
   bmap: ext4_bmap,
   invalidate_folio: W.ext4_invalidate_folio,
   release_folio: W.ext4_release_folio,
+  is_partially_uptodate: block_is_partially_uptodate,
 });
 
 /** Blocks are allocated when a page is written to. */

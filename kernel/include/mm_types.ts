@@ -156,6 +156,8 @@ export interface address_space_operations {
   bmap?(mapping: address_space, block: number): Promise<number>;
   invalidate_folio?(page: page, offset: number, len: number): void;
   release_folio?(page: page): boolean;
+  /** Are `count` bytes from `from` on there, although not all of the page is? */
+  is_partially_uptodate?(page: page, from: number, count: number): boolean;
   direct_IO?: unknown;
   swap_activate?(file: file): Promise<number>;
 }

@@ -15,9 +15,6 @@ import { page_cache_sync_readahead } from "../readahead.ts";
 import { then } from "../sometime.ts";
 import { filemap_get_entry, find_get_page, page_is_of, pagecache_get_page } from "./lookup.ts";
 
-/** How the page cache asks to see partial uptodateness of a page: buffers know. */
-export type is_partially_uptodate = (p: page, from: number, count: number) => boolean;
-
 /** Fills a locked page; on return it is unlocked and uptodate, or EIO is thrown. */
 async function filemap_read_folio(
   mapping: address_space,
@@ -149,9 +146,23 @@ export function generic_file_read_iter(iocb: kiocb, iter: iov_iter): Sometime<nu
   return filemap_read(iocb, iter);
 }
 
+/** First byte of the page at `at`, not before `pos`, that is (`data`) or is not there; else -1. */
+function page_seek(p: page, at: number, pos: number, data: boolean): number {
+  if (PageUptodate(p)) return data ? pos : -1;
+  const { a_ops, host, kernel } = p.mapping!;
+  if (!a_ops.is_partially_uptodate) return data ? -1 : pos;
+  const bsize = 2 ** host.i_blkbits;
+  const first = Math.floor((pos - at) / bsize) * bsize;
+  for (let off = first; off < kernel.PAGE_SIZE; off += bsize) {
+    const there = a_ops.is_partially_uptodate(p, off, bsize);
+    if (there === data) return Math.max(pos, at + off);
+  }
+  return -1;
+}
+
 /**
  * SEEK_DATA and SEEK_HOLE by what is in the cache: first offset in [start, end) of the kind asked
- * for; ENXIO when data is asked for and there is none. `data`: SEEK_DATA. Pages count whole.
+ * for; ENXIO when data is asked for and there is none. `data`: SEEK_DATA.
  */
 export function mapping_seek_hole_data(
   mapping: address_space,
@@ -171,8 +182,8 @@ export function mapping_seek_hole_data(
       if (!data) return pos;
       pos = at;
     }
-    const held = typeof e === "number" || PageUptodate(e as page);
-    if (held === data) return pos;
+    const found = typeof e === "number" ? (data ? pos : -1) : page_seek(e as page, at, pos, data);
+    if (found >= 0 && found < end) return found;
     pos = at + PAGE_SIZE;
     if (pos >= end) break;
   }

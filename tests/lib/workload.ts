@@ -126,7 +126,8 @@ async function measure(w: Work, o: workload_options): Promise<void> {
   const incompat = v.getUint32(96, true);
   if (!(incompat & 0x40)) w.max_size = (12 + f_bsize / 4 + (f_bsize / 4) ** 2) * f_bsize;
   w.max_xattr = incompat & 0x400 ? 40_000 : f_bsize - 200;
-  w.sync_writes = (incompat & 0x8000) !== 0 && f_bsize < 4096;
+  w.sync_seeks = (incompat & 0x8000) !== 0;
+  w.sync_writes = w.sync_seeks && f_bsize < 4096;
   if (o.image === undefined) return;
   await w.p.umount(w.at);
   await w.p.mount("/dev/pmem0", w.at, "ext4", o.mount ?? "");

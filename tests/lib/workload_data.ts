@@ -152,6 +152,7 @@ export async function seek(w: Work): Promise<void> {
   const f = any(w);
   if (!f) return;
   const c = await w.contents(f);
+  if (w.sync_seeks) await w.call("fsync", null, () => w.p.fsync(f.fd));
   w.note(`seek data and holes of fd ${f.fd} inode ${f.node.id}, ${c.size} bytes`);
   let at = 0;
   for (let i = 0; i < 200 && at < c.size; i++) {

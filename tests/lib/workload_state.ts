@@ -45,6 +45,8 @@ export class Work {
    * inline, is zeroed by a read when blocks are smaller than pages (Linux 6.1 to 6.18 do so too).
    */
   sync_writes = false;
+  /** Inline data that grew and is not written yet hides what lies behind it from lseek: ENOENT. */
+  sync_seeks = false;
   open: OpenFile[] = [];
   maps: Mapping[] = [];
   readonly log: string[] = [];
