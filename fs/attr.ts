@@ -202,6 +202,10 @@ export function file_remove_privs(f: file): Sometime<void> {
 /** The usual pair before data is changed: set-id bits go, times move. */
 export function file_modified(f: file): Sometime<void> {
   const p = file_remove_privs(f);
-  if (p) return p.then(() => file_update_time(f));
-  return file_update_time(f);
+  return p ? update_time_after(p, f) : file_update_time(f);
+}
+
+async function update_time_after(p: Promise<void>, f: file): Promise<void> {
+  await p;
+  await file_update_time(f);
 }

@@ -64,7 +64,7 @@ import { __generic_file_write_iter } from "../mm/filemap.ts";
 import { lastly, then } from "../mm/sometime.ts";
 import { fcheck, task_files } from "./file.ts";
 import { IS_SWAPFILE } from "./namei/permission.ts";
-import { RLIMIT_FSIZE, rlimit, send_sigxfsz } from "./rlimit.ts";
+import { rlimit_fsize, send_sigxfsz } from "./rlimit.ts";
 import { generic_write_sync } from "./sync.ts";
 
 export { __generic_file_write_iter, generic_file_read_iter } from "../mm/filemap.ts";
@@ -152,8 +152,20 @@ function call_write(iocb: kiocb, iter: iov_iter): Sometime<number> {
   rw_verify_area(iocb.ki_pos, iter);
   iocb.ki_flags |= IOCB_WRITE;
   const p = file_start_write(f);
-  if (p) return p.then(() => write_started(iocb, iter));
+  return p ? write_when_thawed(p, iocb, iter) : write_started(iocb, iter);
+}
+
+async function write_when_thawed(p: Promise<void>, iocb: kiocb, iter: iov_iter): Promise<number> {
+  await p;
   return write_started(iocb, iter);
+}
+
+async function write_rest(f: file, p: Promise<number>): Promise<number> {
+  try {
+    return await p;
+  } finally {
+    file_end_write(f);
+  }
 }
 
 function write_started(iocb: kiocb, iter: iov_iter): Sometime<number> {
@@ -165,7 +177,9 @@ function write_started(iocb: kiocb, iter: iov_iter): Sometime<number> {
     file_end_write(f);
     throw e;
   }
-  return lastly(r, () => file_end_write(f));
+  if (typeof r !== "number") return write_rest(f, r);
+  file_end_write(f);
+  return r;
 }
 
 /** One read or write through the task's kiocb; `set_pos` also moves the file's position. */
@@ -287,7 +301,7 @@ export function sys_pread64(
   const f = fcheck(task, fd);
   if ((f.f_mode & FMODE_PREAD) === 0) throw ESPIPE;
   if (task_files(task).count === 1) return do_rw(task, f, iter, pos, iocb_flags(f), false, false);
-  return held(task, f, () => do_rw(task, f, iter, pos, iocb_flags(f), false, false));
+  return held_rw_at(task, f, iter, pos, false);
 }
 
 export function sys_pwrite64(
@@ -300,7 +314,17 @@ export function sys_pwrite64(
   const f = fcheck(task, fd);
   if ((f.f_mode & FMODE_PWRITE) === 0) throw ESPIPE;
   if (task_files(task).count === 1) return do_rw(task, f, iter, pos, iocb_flags(f), true, false);
-  return held(task, f, () => do_rw(task, f, iter, pos, iocb_flags(f), true, false));
+  return held_rw_at(task, f, iter, pos, true);
+}
+
+function held_rw_at(
+  task: task_struct,
+  f: file,
+  iter: iov_iter,
+  pos: number,
+  write: boolean,
+): Sometime<number> {
+  return held(task, f, () => do_rw(task, f, iter, pos, iocb_flags(f), write, false));
 }
 
 /**
@@ -366,7 +390,7 @@ export function vfs_iter_write(f: file, iter: iov_iter, pos: number): Sometime<n
  */
 export function generic_write_check_limits(f: file, pos: number, count: number): number {
   const task = f.kernel.current;
-  const limit = rlimit(task, RLIMIT_FSIZE);
+  const limit = rlimit_fsize(task);
   if (pos >= limit) {
     send_sigxfsz(task);
     throw EFBIG;

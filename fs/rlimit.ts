@@ -14,6 +14,11 @@ const DEFAULTS: Readonly<Record<string, number>> = Object.freeze({ NOFILE: 1024 
 export function rlimit(task: task_struct, which: string): number {
   return task.signal?.rlim[which] ?? DEFAULTS[which] ?? Number.POSITIVE_INFINITY;
 }
+/** The same for the limit that every write asks for. */
+export function rlimit_fsize(task: task_struct): number {
+  const s = task.signal;
+  return s === null ? Number.POSITIVE_INFINITY : (s.rlim.FSIZE ?? Number.POSITIVE_INFINITY);
+}
 
 /** A file grew to the process's limit. */
 export function send_sigxfsz(task: task_struct): void {

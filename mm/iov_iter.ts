@@ -19,7 +19,7 @@ import { copy_user, user_fault, user_paddr } from "./uaccess.ts";
 
 /** Position in a list of segments; what both kinds share. */
 abstract class iter_base {
-  readonly data_source: boolean;
+  data_source: boolean;
   count: number;
   protected seg = 0;
   protected seg_off = 0;
@@ -84,15 +84,23 @@ abstract class iter_base {
 
 class bytes_iter extends iter_base implements iov_iter {
   readonly kind = "bytes";
-  readonly #bufs: readonly Uint8Array[];
+  readonly #bufs: Uint8Array[];
   readonly #skew: number;
 
-  constructor(kernel: Kernel, source: boolean, bufs: readonly Uint8Array[], skew: number) {
+  constructor(kernel: Kernel, source: boolean, bufs: Uint8Array[], skew: number) {
     let count = 0;
     for (const b of bufs) count += b.length;
     super(kernel, source, count);
     this.#bufs = bufs;
     this.#skew = skew;
+  }
+
+  reset(source: boolean, buf: Uint8Array): void {
+    this.data_source = source;
+    this.count = buf.length;
+    this.seg = 0;
+    this.seg_off = 0;
+    this.#bufs[0] = buf;
   }
 
   protected override seg_len(i: number): number {
@@ -391,10 +399,29 @@ class user_iter extends iter_base implements iov_iter {
 export function new_iov_iter_bytes(
   kernel: Kernel,
   source: boolean,
-  bufs: readonly Uint8Array[],
+  bufs: Uint8Array[],
   skew = 0,
 ): iov_iter {
   return new bytes_iter(kernel, source, bufs, skew);
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** An iterator over one array at a time, for a caller that makes one call after another. */
+export class reused_bytes_iter {
+  readonly #iter: bytes_iter;
+  constructor(kernel: Kernel) {
+    this.#iter = new bytes_iter(kernel, false, [NO_BYTES], 0);
+  }
+  /** Over `buf` from its start, until the next one is asked for. */
+  over(buf: Uint8Array, source: boolean): iov_iter {
+    this.#iter.reset(source, buf);
+    return this.#iter;
+  }
+  /** The call is over: the array is the caller's alone again. */
+  done(): void {
+    this.#iter.reset(false, NO_BYTES);
+  }
 }
 
 /** Pieces of the running task's memory. */

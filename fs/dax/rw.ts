@@ -43,14 +43,14 @@ import {
   dax_read_unlock,
   dax_recovery_write,
 } from "../../drivers/dax/super.ts";
-import { fs_state } from "../fs_state.ts";
+import { fs_state, type fs_state as fs_state_t } from "../fs_state.ts";
 import { iomap_iter, iomap_iter_get, iomap_iter_put, iomap_length } from "../iomap/iter.ts";
 import type { iomap_iter as iomap_iter_t } from "../iomap/iter.ts";
 
 /** Page of the DAX device that holds file position `pos`. */
 export function dax_iomap_pgoff(kernel: Kernel, m: iomap, pos: number): number {
   const size = kernel.PAGE_SIZE;
-  return Math.floor((m.addr + pos - (pos % size) - m.offset) / size);
+  return Math.floor((m.addr - m.offset) / size + Math.floor(pos / size));
 }
 
 /**
@@ -117,13 +117,20 @@ function set_processed(iomi: iomap_iter_t, done: number, err: Errno | null): voi
   if (done === 0) iomi.error = err;
 }
 
-/** Bytes of the next piece; its address is left in `kernel`'s scratch range. Throws. */
-function next_piece(iomi: iomap_iter_t, pos: number, end: number, write: boolean): number {
+type dax_scratch = fs_state_t["dax_scratch"];
+
+/** Bytes of the next piece; where it is is left in `out`. Throws. */
+function next_piece(
+  iomi: iomap_iter_t,
+  pos: number,
+  end: number,
+  write: boolean,
+  out: dax_scratch,
+): number {
   const kernel = iomi.inode.kernel;
   const page_size = kernel.PAGE_SIZE;
   const m = iomi.iomap;
-  const out = fs_state(kernel).dax_scratch;
-  const offset = pos % page_size;
+  const offset = pos - Math.floor(pos / page_size) * page_size;
   // To the end of the mapping, although a read may stop at the end of the file before: as in the
   // kernel.
   const length = iomi.pos + iomap_length(iomi) - pos;
@@ -137,7 +144,7 @@ function next_piece(iomi: iomap_iter_t, pos: number, end: number, write: boolean
     dax_direct_access(m.dax_dev, pgoff, nr, DAX_RECOVERY_WRITE, out);
     out.recovery = true;
   }
-  if (write && has_source(iomi)) {
+  if (write && iomi.srcmap.type !== IOMAP_HOLE && has_source(iomi)) {
     const { paddr, nr_pages, recovery } = out;
     dax_iomap_cow_copy(kernel, pos, length, page_size, iomi.srcmap, paddr);
     out.paddr = paddr;
@@ -149,26 +156,32 @@ function next_piece(iomi: iomap_iter_t, pos: number, end: number, write: boolean
   return len > end - pos ? end - pos : len;
 }
 
-function move_piece(iomi: iomap_iter_t, pos: number, len: number, i: iov_iter): Sometime<number> {
-  const kernel = iomi.inode.kernel;
-  const { paddr, recovery } = fs_state(kernel).dax_scratch;
+function move_piece(
+  iomi: iomap_iter_t,
+  pos: number,
+  len: number,
+  i: iov_iter,
+  at: dax_scratch,
+): Sometime<number> {
   const dev = iomi.iomap.dax_dev!;
-  if (!i.data_source) return dax_copy_to_iter(dev, paddr, len, i);
-  if (!recovery) return dax_copy_from_iter(dev, paddr, len, i);
-  return dax_recovery_write(dev, dax_iomap_pgoff(kernel, iomi.iomap, pos), paddr, len, i);
+  if (!i.data_source) return dax_copy_to_iter(dev, at.paddr, len, i);
+  if (!at.recovery) return dax_copy_from_iter(dev, at.paddr, len, i);
+  const pgoff = dax_iomap_pgoff(iomi.inode.kernel, iomi.iomap, pos);
+  return dax_recovery_write(dev, pgoff, at.paddr, len, i);
 }
 
 /** Copies [pos, end) of the mapping, piece by piece as the device gives them. */
 function copy_extent(iomi: iomap_iter_t, i: iov_iter, end: number): MaybeWait {
   const kernel = iomi.inode.kernel;
   const write = i.data_source;
+  const at = fs_state(kernel).dax_scratch;
   let pos = iomi.pos;
   const id = dax_read_lock(kernel);
   try {
     while (pos < end) {
       if (fatal_signal_pending(kernel.current)) throw EINTR;
-      const len = next_piece(iomi, pos, end, write);
-      const n = move_piece(iomi, pos, len, i);
+      const len = next_piece(iomi, pos, end, write, at);
+      const n = move_piece(iomi, pos, len, i, at);
       if (typeof n !== "number") return copy_extent_rest(iomi, i, end, pos, len, n, id);
       pos += n;
       if (n === 0) throw EFAULT;
@@ -194,6 +207,7 @@ async function copy_extent_rest(
   id: number,
 ): Promise<void> {
   const kernel = iomi.inode.kernel;
+  const at = fs_state(kernel).dax_scratch;
   let pos = start;
   let len = first_len;
   let moved: Sometime<number> = moving;
@@ -204,8 +218,8 @@ async function copy_extent_rest(
       if (n === 0) throw EFAULT;
       if (n < len || pos >= end) break;
       if (fatal_signal_pending(kernel.current)) throw EINTR;
-      len = next_piece(iomi, pos, end, i.data_source);
-      moved = move_piece(iomi, pos, len, i);
+      len = next_piece(iomi, pos, end, i.data_source, at);
+      moved = move_piece(iomi, pos, len, i, at);
     }
     set_processed(iomi, pos - iomi.pos, null);
   } catch (err) {

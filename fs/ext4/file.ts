@@ -87,13 +87,27 @@ import { ext4_listxattr } from "./xattr.ts";
 
 // --- reading ------------------------------------------------------------------------------------
 
-const is_promise = <T>(x: T | Promise<T>): x is Promise<T> => x instanceof Promise;
+const is_promise = <T>(x: T | Promise<T>): x is Promise<T> =>
+  typeof x === "object" && x instanceof Promise;
+
+const after = (p: Promise<void>, n: number): Promise<number> => p.then(() => n);
 
 /** After the data: lock off, access time. */
 function dax_read_done(iocb: kiocb, inode: inode, n: number): Sometime<number> {
   inode_unlock_shared(inode);
   const p = file_accessed(iocb.ki_filp);
-  return p ? p.then(() => n) : n;
+  return p ? after(p, n) : n;
+}
+
+async function dax_read_rest(iocb: kiocb, inode: inode, p: Promise<number>): Promise<number> {
+  let n: number;
+  try {
+    n = await p;
+  } catch (e) {
+    inode_unlock_shared(inode);
+    throw e;
+  }
+  return dax_read_done(iocb, inode, n);
 }
 
 function dax_read_locked(iocb: kiocb, to: iov_iter, inode: inode): Sometime<number> {
@@ -108,14 +122,17 @@ function dax_read_locked(iocb: kiocb, to: iov_iter, inode: inode): Sometime<numb
     inode_unlock_shared(inode);
     throw e;
   }
-  if (!is_promise(n)) return dax_read_done(iocb, inode, n);
-  return n.then(
-    (v) => dax_read_done(iocb, inode, v),
-    (e) => {
-      inode_unlock_shared(inode);
-      throw e;
-    },
-  );
+  return typeof n === "number" ? dax_read_done(iocb, inode, n) : dax_read_rest(iocb, inode, n);
+}
+
+async function dax_read_when_locked(
+  p: Promise<void>,
+  iocb: kiocb,
+  to: iov_iter,
+  inode: inode,
+): Promise<number> {
+  await p;
+  return dax_read_locked(iocb, to, inode);
 }
 
 function ext4_dax_read_iter(iocb: kiocb, to: iov_iter, inode: inode): Sometime<number> {
@@ -123,7 +140,7 @@ function ext4_dax_read_iter(iocb: kiocb, to: iov_iter, inode: inode): Sometime<n
     if (!inode_trylock_shared(inode)) throw EAGAIN;
   } else {
     const p = inode_lock_shared(inode);
-    if (p) return p.then(() => dax_read_locked(iocb, to, inode));
+    if (p) return dax_read_when_locked(p, iocb, to, inode);
   }
   return dax_read_locked(iocb, to, inode);
 }

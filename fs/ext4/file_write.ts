@@ -40,7 +40,6 @@ import {
   inode_unlock_shared,
 } from "../../kernel/vfs/inode.ts";
 import { filemap_write_and_wait_range, generic_perform_write } from "../../mm/filemap.ts";
-import { lastly, then } from "../../mm/sometime.ts";
 import { invalidate_mapping_pages, truncate_inode_pages } from "../../mm/truncate.ts";
 import { file_modified } from "../attr.ts";
 import { dax_iomap_rw } from "../dax.ts";
@@ -195,7 +194,22 @@ function dax_write_data(iocb: kiocb, from: iov_iter): Sometime<number> {
 function dax_write_checked(iocb: kiocb, from: iov_iter): Sometime<number> {
   if (ext4_generic_write_checks(iocb, from) === 0) return 0;
   const p = file_modified(iocb.ki_filp);
-  return p ? p.then(() => dax_write_data(iocb, from)) : dax_write_data(iocb, from);
+  return p ? dax_write_after(p, iocb, from) : dax_write_data(iocb, from);
+}
+
+async function dax_write_after(p: Promise<void>, iocb: kiocb, from: iov_iter): Promise<number> {
+  await p;
+  return dax_write_data(iocb, from);
+}
+
+async function dax_write_rest(iocb: kiocb, inode: inode, moving: Promise<number>): Promise<number> {
+  let n: number;
+  try {
+    n = await moving;
+  } finally {
+    inode_unlock(inode);
+  }
+  return sync_after(iocb, n);
 }
 
 function dax_write_locked(iocb: kiocb, from: iov_iter): Sometime<number> {
@@ -207,10 +221,18 @@ function dax_write_locked(iocb: kiocb, from: iov_iter): Sometime<number> {
     inode_unlock(inode);
     throw e;
   }
-  return then(
-    lastly(n, () => inode_unlock(inode)),
-    (v) => sync_after(iocb, v),
-  );
+  if (typeof n !== "number") return dax_write_rest(iocb, inode, n);
+  inode_unlock(inode);
+  return sync_after(iocb, n);
+}
+
+async function dax_write_when_locked(
+  p: Promise<void>,
+  iocb: kiocb,
+  from: iov_iter,
+): Promise<number> {
+  await p;
+  return dax_write_locked(iocb, from);
 }
 
 function ext4_dax_write_iter(iocb: kiocb, from: iov_iter): Sometime<number> {
@@ -219,7 +241,7 @@ function ext4_dax_write_iter(iocb: kiocb, from: iov_iter): Sometime<number> {
     if (!inode_trylock(inode)) throw EAGAIN;
   } else {
     const p = inode_lock(inode);
-    if (p) return p.then(() => dax_write_locked(iocb, from));
+    if (p) return dax_write_when_locked(p, iocb, from);
   }
   return dax_write_locked(iocb, from);
 }

@@ -10,7 +10,8 @@
  * Each step ends the previous mapping (iomap_end with what was processed), then asks for the next.
  * Leaving `processed` 0, or setting `error`, ends the walk after iomap_end. Nothing is allocated
  * while the filesystem answers at once: iterators are pooled per kernel, and a promise appears only
- * where the filesystem made one.
+ * where the filesystem made one (closures over it are in functions of their own: a function that
+ * has one allocates its variables at every call).
  */
 import type { Errno } from "../../kernel/include/errno.ts";
 import { EIO } from "../../kernel/include/errno.ts";
@@ -84,7 +85,8 @@ export function iomap_iter_get(inode: inode, pos: number, len: number, flags: nu
 
 export function iomap_iter_put(iter: iomap_iter): void {
   clear_iomap(iter.iomap);
-  clear_iomap(iter.srcmap);
+  // most filesystems never touch it
+  if (iter.srcmap.length !== 0) clear_iomap(iter.srcmap);
   fs_state(iter.inode.kernel).iomap_iters.push(iter);
 }
 
@@ -116,8 +118,11 @@ function iomap_iter_advance(iter: iomap_iter): boolean {
     if (iter.len === 0) return false;
   }
   iter.processed = 0;
-  clear_iomap(iter.iomap);
-  clear_iomap(iter.srcmap);
+  // a fresh iterator's maps are as clean as they were put back
+  if (iter.iomap.length !== 0) {
+    clear_iomap(iter.iomap);
+    clear_iomap(iter.srcmap);
+  }
   return true;
 }
 
@@ -128,11 +133,13 @@ function check_mapping(iter: iomap_iter): true {
   return true;
 }
 
+const check_later = (iter: iomap_iter, p: Promise<void>): Promise<boolean> =>
+  p.then(() => check_mapping(iter));
+
 function iomap_iter_next(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> {
   if (!iomap_iter_advance(iter)) return false;
   const p = ops.iomap_begin(iter.inode, iter.pos, iter.len, iter.flags, iter.iomap, iter.srcmap);
-  if (p !== undefined) return p.then(() => check_mapping(iter));
-  return check_mapping(iter);
+  return p === undefined ? check_mapping(iter) : check_later(iter, p);
 }
 
 /** An error of iomap_end counts only when nothing was done and nothing else went wrong. */

@@ -10,7 +10,7 @@ import type {
 } from "../../kernel/include/fs.ts";
 import { AT_FDCWD } from "../../kernel/include/fcntl.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
-import { ENTERED, is_promise } from "../../kernel/sched/sched.ts";
+import { ENTERED } from "../../kernel/sched/sched.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { sys_copy_file_range } from "../../fs/copy_file_range.ts";
 import { sys_fadvise64, sys_readahead } from "../../fs/fadvise.ts";
@@ -38,7 +38,7 @@ import {
 } from "../../fs/read_write.ts";
 import { sys_fstat, sys_fstatfs } from "../../fs/stat.ts";
 import { sys_fdatasync, sys_fsync, sys_sync_file_range, sys_syncfs } from "../../fs/sync.ts";
-import { new_iov_iter_bytes, new_iov_iter_user } from "../../mm/iov_iter.ts";
+import { new_iov_iter_bytes, new_iov_iter_user, reused_bytes_iter } from "../../mm/iov_iter.ts";
 import { ProcessBase, type user_buffer } from "./process_base.ts";
 
 export type { user_buffer } from "./process_base.ts";
@@ -46,6 +46,9 @@ export type { user_buffer } from "./process_base.ts";
 type rw_call = (t: task_struct, fd: number, it: iov_iter, pos: number) => Sometime<number>;
 
 export class ProcessFile extends ProcessBase {
+  /** For reads and writes that begin while the thread is free: there is one of them at a time. */
+  private readonly own_iter = new reused_bytes_iter(this.kernel);
+
   /** Iterator over user buffers, made inside the call; `source` for a write. */
   private iter(bufs: readonly user_buffer[], source: boolean): iov_iter {
     const first = bufs[0];
@@ -134,20 +137,31 @@ export class ProcessFile extends ProcessBase {
   ): Sometime<number> {
     const t = this.task;
     const s = t.kernel.sched;
-    if (!s.idle || s.enter(t) !== ENTERED) {
-      return this.syscall(name, (t) => fn(t, fd, this.iter([buf], source), pos));
-    }
+    if (!s.idle || s.enter(t) !== ENTERED) return this.rw_slow(name, fn, fd, buf, pos, source);
     t.syscall = name;
     let r: Sometime<number>;
     try {
-      r = fn(t, fd, this.iter([buf], source), pos);
+      const own = ArrayBuffer.isView(buf); // much cheaper than instanceof
+      r = fn(t, fd, own ? this.own_iter.over(buf, source) : this.iter([buf], source), pos);
     } catch (e) {
       s.leave_failed(t, ENTERED);
       throw this.dress(e, name);
     }
-    if (is_promise(r)) return this.dressed(s.leave_async(t, ENTERED, r), name);
+    if (typeof r !== "number") return this.dressed(s.leave_async(t, ENTERED, r), name);
+    this.own_iter.done();
     s.leave(t, ENTERED);
     return r;
+  }
+
+  private rw_slow(
+    name: string,
+    fn: rw_call,
+    fd: number,
+    buf: user_buffer,
+    pos: number,
+    source: boolean,
+  ): Sometime<number> {
+    return this.syscall(name, (t) => fn(t, fd, this.iter([buf], source), pos));
   }
 
   readv(fd: number, bufs: user_buffer[]): Sometime<number> {
