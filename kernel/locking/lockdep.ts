@@ -531,13 +531,17 @@ export class Lockdep implements LockObserver {
         return;
       }
       case "unlock":
-        this.report(ts, "not-held", { lock: use, notes: ["it releases it", ...notes] });
+        this.report(ts, "not-held", {
+          title: "a lock is released that is not held",
+          verb: text === "" ? "releases" : `calls ${text} for`,
+          lock: use,
+        });
         return;
       case "assert":
-        this.report(ts, "not-held", { lock: use, notes: ["the code needs it here", ...notes] });
+        this.report(ts, "not-held", { lock: use, verb: "must hold, and does not," });
         return;
       case "init":
-        this.report(ts, "freed", { lock: use, notes });
+        this.report(ts, "freed", { lock: use, verb: "initialises or frees", notes });
         return;
       case "leak":
         if (ts.depth > 0) this.report(ts, "leak", { notes });
@@ -545,7 +549,7 @@ export class Lockdep implements LockObserver {
         ts.chain = this.root;
         return;
       case "api":
-        this.report(ts, "api", { lock: use, notes });
+        this.report(ts, "api", { lock: use, verb: "uses", notes });
         return;
     }
   }

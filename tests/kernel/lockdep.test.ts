@@ -208,7 +208,7 @@ t("the table of the order makes the first wrong order a report", async () => {
   });
   const r = w.report();
   assert.is(r.bug, "circular");
-  assert.match(r.text, /&inode->i_rwsem -> mmap_lock, the order of write\(\) and copying/);
+  assert.match(r.text, /&inode->i_rwsem -> mmap_lock, by the lock order: write\(\) and copying/);
   assert.match(r.text, /task 1 holds mmap_lock and wants &inode->i_rwsem/);
 });
 

@@ -20,17 +20,9 @@ function lock_lines(u: lock_use): string[] {
 
 function step_lines(s: order_step): string[] {
   const seen = s.by === "" ? "" : `, first by ${s.by}${s.modes === "" ? "" : ` (${s.modes})`}`;
-  const why = s.why === "" ? "" : `, the order of ${s.why}`;
+  const why = s.why === "" ? "" : `, by the lock order: ${s.why}`;
   return [`    ${s.outer} -> ${s.inner}${seen}${why}`, ...at(s.site, "        ")];
 }
-
-/** What is wrong with the lock: the words before its name. */
-const VERBS: Readonly<Record<string, string>> = Object.freeze({
-  "not-held": "misses",
-  freed: "initialises or frees",
-  "irq-state": "takes, or holds,",
-  "irq-order": "takes, or holds,",
-});
 
 function who(r: lockdep_report): string {
   const call = r.syscall === "" ? "" : ` in ${r.syscall}()`;
@@ -53,7 +45,7 @@ export function describe_lockdep(r: lockdep_report): string {
   const line = "=".repeat(title.length);
   const out = [line, title, line.replaceAll("=", "-")];
   if (r.lock === null) out.push(who(r));
-  else out.push(`${who(r)} ${VERBS[r.bug] ?? "wants"}`, ...lock_lines(r.lock));
+  else out.push(`${who(r)} ${r.verb}`, ...lock_lines(r.lock));
   if (r.other !== null) out.push("while it holds", ...lock_lines(r.other));
   out.push(...r.notes.map((n) => `  ${n}`));
   if (r.bug === "circular") out.push(...circle_lines(r));

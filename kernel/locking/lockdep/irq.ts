@@ -33,6 +33,16 @@ function by(cls: dep_held["cls"], bit: number): string {
   return who === null || who === undefined ? "" : ` by ${who.toString()}`;
 }
 
+/** A lock gets a new usage when it is taken, and when interrupts are enabled while it is held. */
+const VERB = "takes, or holds,";
+
+function hang_text(safe: string, unsafe: string, irq: string): string {
+  return (
+    `it hangs when one task holds ${unsafe}, another ${safe} and goes on to ${unsafe}, ` +
+    `and a ${irq} on top of the first wants ${safe}`
+  );
+}
+
 /** Gives the class of `h` the bits of `usage` that it does not have yet, checking each. */
 export function mark_new_usage(dep: Lockdep, ts: dep_task, h: dep_held, usage: number): void {
   const cls = h.cls;
@@ -55,7 +65,7 @@ function check_new_bit(dep: Lockdep, ts: dep_task, h: dep_held, bit: number): bo
       `now it is ${usage_text(bit)}, before it was ${usage_text(other)}${by(cls, other)}`,
       `if the ${irq_name(bit)} comes while it is held, the handler waits for ever`,
     ];
-    dep.report(ts, "irq-state", { lock: held_use(h), notes });
+    dep.report(ts, "irq-state", { lock: held_use(h), verb: VERB, notes });
     return false;
   }
   const bad = path_conflicts(bit);
@@ -71,7 +81,9 @@ function check_new_bit(dep: Lockdep, ts: dep_task, h: dep_held, bit: number): bo
     `${cls.name} is now ${usage_text(bit)}`,
     `${found.cls.name} was ${usage_text(other)}${by(found.cls, other)}`,
   ];
-  dep.report(ts, "irq-order", { lock: held_use(h), steps, notes });
+  const safe = is_enabled(bit) ? found.cls.name : cls.name;
+  notes.push(hang_text(safe, is_enabled(bit) ? cls.name : found.cls.name, irq_name(bit)));
+  dep.report(ts, "irq-order", { lock: held_use(h), verb: VERB, steps, notes });
   return false;
 }
 
@@ -113,6 +125,7 @@ export function check_irq_order(
   const notes = [
     `${safe.cls.name} was ${usage_text(pair[0])}${by(safe.cls, pair[0])}`,
     `${unsafe.cls.name} was ${usage_text(pair[1])}${by(unsafe.cls, pair[1])}`,
+    hang_text(safe.cls.name, unsafe.cls.name, irq_name(pair[0])),
   ];
   dep.report(ts, "irq-order", { lock: held_use(next), other: held_use(prev), steps, notes });
   return false;

@@ -50,6 +50,8 @@ export interface lockdep_report {
   comm: string;
   /** System call under way, "" if none. */
   syscall: string;
+  /** What the task does with the lock: "wants". */
+  verb: string;
   /** The lock in question, null if it is about no single one. */
   lock: lock_use | null;
   /** The other lock of the pair, if there is one. */
@@ -76,7 +78,7 @@ export function step_of(e: dep_edge): order_step {
 }
 
 export type report_facts = Partial<
-  Pick<lockdep_report, "lock" | "other" | "steps" | "notes" | "title">
+  Pick<lockdep_report, "lock" | "other" | "steps" | "notes" | "title" | "verb">
 >;
 
 const TITLES: Readonly<Record<lockdep_bug, string>> = Object.freeze({
@@ -107,6 +109,7 @@ export function make_report(
     pid: t.pid,
     comm: t.comm,
     syscall: t.syscall,
+    verb: "wants",
     lock: null,
     other: null,
     steps: [],
