@@ -1,0 +1,59 @@
+/**
+ * tests/tools/docs.test.ts - the examples of docs/api.md, run: what each prints is what the text
+ * behind `// =>` says.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { formatWithOptions } from "node:util";
+import { import_script } from "../../tools/cli/script_loader.ts";
+import { repo_path } from "../lib/paths.ts";
+import { assert, suite } from "../lib/suite.ts";
+
+const t = suite("docs");
+const folder = mkdtempSync(path.join(tmpdir(), "daxlab-docs-"));
+t.after(() => rmSync(folder, { recursive: true, force: true }));
+
+interface example {
+  heading: string;
+  code: string;
+  expected: string[];
+}
+
+function examples(file: string): example[] {
+  const text = readFileSync(repo_path(file), "utf8");
+  const out: example[] = [];
+  for (const part of text.split(/^## /m).slice(1)) {
+    const heading = part.slice(0, part.indexOf("\n"));
+    for (const [, code] of part.matchAll(/^```ts\n(.*?)^```$/gms)) {
+      const expected = [...code!.matchAll(/\/\/ => (.*)$/gm)].map((m) => m[1]!);
+      out.push({ heading, code: code!, expected });
+    }
+  }
+  return out;
+}
+
+const all = examples("docs/api.md");
+
+t("every part of docs/api.md has an example that prints something", () => {
+  assert.ok(all.length >= 6);
+  for (const e of all) assert.ok(e.expected.length > 0, e.heading);
+});
+
+all.forEach((e, i) => {
+  t(`docs/api.md, "${e.heading}": prints what it says`, async () => {
+    const file = path.join(folder, `example${i}.ts`);
+    writeFileSync(file, e.code);
+    const printed: string[] = [];
+    const log = console.log;
+    console.log = (...args: unknown[]) => void printed.push(formatWithOptions({}, ...args));
+    try {
+      await import_script(file);
+    } finally {
+      console.log = log;
+    }
+    assert.equal(printed, e.expected);
+  });
+});
+
+t.run();
