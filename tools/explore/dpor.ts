@@ -218,6 +218,8 @@ export class dpor_explorer implements explore_strategy {
       const sleep = this.sleep_here(depth);
       const [enabled, backtrack] = [[t.pid], [t.pid]];
       this.nodes.push({ enabled, sleep, backtrack, chosen: t.pid, done: [], divided: false });
+    } else if (this.nodes[depth]!.chosen !== t.pid) {
+      this.other_run([t], depth);
     }
     this.open(t);
   }

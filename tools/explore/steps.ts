@@ -65,7 +65,8 @@ export class StepLog implements SchedObserver {
 
   touch(object: object, write: boolean): void {
     const step = this.steps[this.steps.length - 1];
-    if (step === undefined) return;
+    // what the scenario looks at when the run is over belongs to no step
+    if (step === undefined || !this.machine!.sched.running) return;
     const seen = step.touched.get(object);
     if (seen === true || seen === write) return;
     step.touched.set(object, write);
@@ -74,8 +75,10 @@ export class StepLog implements SchedObserver {
   }
 
   private key_of(object: object): number | string {
-    const o = object as { seq?: number; lock_name?: string };
+    const o = object as { seq?: number; lock_name?: string; pid?: number; pfn?: number };
     if (o.seq !== undefined && o.seq < this.objects_before) return o.seq;
+    if (o.pid !== undefined) return `pid ${o.pid}`;
+    if (o.pfn !== undefined) return `pfn ${o.pfn}`;
     return o.lock_name ?? "an object";
   }
 
