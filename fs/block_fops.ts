@@ -23,10 +23,11 @@ import { capable } from "../kernel/cred.ts";
 import {
   bdev_nr_bytes,
   bdev_read_only,
-  blkdev_get_by_dev,
+  blkdev_get_no_check,
   blkdev_put,
 } from "../drivers/block/bdev.ts";
 import { bdev_rw_bytes } from "../drivers/block/bio.ts";
+import { bdev_disk_changed } from "../drivers/block/partitions.ts";
 import {
   __bread,
   __getblk,
@@ -52,7 +53,7 @@ function blkdev_open(inode: inode, f: file): void {
   let mode = BLK_OPEN_READ;
   if ((f.f_mode & FMODE_WRITE) !== 0) mode |= BLK_OPEN_WRITE;
   if ((f.f_flags & O_EXCL) !== 0) mode |= BLK_OPEN_EXCL;
-  const bdev = blkdev_get_by_dev(inode.kernel, inode.i_rdev, mode, f);
+  const bdev = blkdev_get_no_check(inode.kernel, inode.i_rdev, mode, f);
   f.private_data = { bdev, mode } satisfies blk_file;
   f.f_mapping = bdev.bd_inode.i_mapping;
 }
@@ -181,6 +182,13 @@ async function blkdev_ioctl(f: file, cmd: string, arg: unknown): Promise<unknown
       if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
       await sync_blockdev(bdev);
       invalidate_bdev(bdev);
+      return 0;
+    case "BLKRRPART":
+      if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
+      if (bdev.bd_partno !== 0) throw EINVAL;
+      await sync_blockdev(bdev);
+      invalidate_bdev(bdev);
+      bdev_disk_changed(f.kernel, bdev.bd_disk);
       return 0;
     default:
       throw ENOTTY;

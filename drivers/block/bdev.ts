@@ -137,9 +137,10 @@ function unclaim(bdev: block_device): void {
 
 /**
  * Opens by device number. `mode` is BLK_OPEN_*; with BLK_OPEN_EXCL, `holder` claims the device
- * (EBUSY when another holds it). ENXIO: no such device. EACCES: opened for writing but read-only.
+ * (EBUSY when another holds it). ENXIO: no such device. A read-only device may be opened for
+ * writing so, as by open(2): the writes fail.
  */
-export function blkdev_get_by_dev(
+export function blkdev_get_no_check(
   kernel: Kernel,
   dev: number,
   mode: number,
@@ -152,11 +153,6 @@ export function blkdev_get_by_dev(
     claim(bdev, holder);
   }
   bdev.bd_openers++;
-  if (mode & BLK_OPEN_WRITE && bdev_read_only(bdev)) {
-    if (mode & BLK_OPEN_EXCL) unclaim(bdev);
-    bdev.bd_openers--;
-    throw EACCES;
-  }
   return bdev;
 }
 
@@ -169,6 +165,22 @@ export function lookup_bdev(kernel: Kernel, name: string): block_device {
     if (bdev.bd_name === plain) return bdev;
   }
   throw ENOENT;
+}
+
+/** As filesystems and tools open. EACCES: for writing but read-only. */
+export function blkdev_get_by_dev(
+  kernel: Kernel,
+  dev: number,
+  mode: number,
+  holder: unknown,
+): block_device {
+  const bdev = blkdev_get_no_check(kernel, dev, mode, holder);
+  if (mode & BLK_OPEN_WRITE && bdev_read_only(bdev)) {
+    if (mode & BLK_OPEN_EXCL) unclaim(bdev);
+    bdev.bd_openers--;
+    throw EACCES;
+  }
+  return bdev;
 }
 
 export function blkdev_get_by_path(

@@ -23,6 +23,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { badblocks } from "../block/badblocks.ts";
 import { bio_op } from "../block/bio.ts";
 import { add_disk, del_gendisk } from "../block/genhd.ts";
+import { bdev_disk_changed } from "../block/partitions.ts";
 import {
   ARENA_MAX_SIZE,
   ARENA_MIN_SIZE,
@@ -355,6 +356,7 @@ export function btt_attach(kernel: Kernel, p: btt_params): btt {
     submit_bio: (bio) => btt_submit_bio(self, bio),
     private_data: null,
   });
+  bdev_disk_changed(kernel, self.disk);
   return self;
 }
 

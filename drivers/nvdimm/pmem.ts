@@ -27,6 +27,7 @@ import { memremap_pages, memunmap_pages } from "../../mm/page.ts";
 import { host_flush } from "../../mm/phys.ts";
 import { badblocks } from "../block/badblocks.ts";
 import { bio_op } from "../block/bio.ts";
+import { bdev_disk_changed } from "../block/partitions.ts";
 import { add_disk, block_state, del_gendisk } from "../block/genhd.ts";
 import {
   alloc_dax,
@@ -323,6 +324,7 @@ export function attach_pmem(kernel: Kernel, o: pmem_options): pmem_device {
   dax_add_host(pmem.dax_dev, pmem.disk);
   pmem.pgmap = has_pages ? make_pagemap(pmem, data_size / kernel.PAGE_SIZE) : null;
   if (pmem.pgmap) memremap_pages(kernel, pmem.pgmap);
+  bdev_disk_changed(kernel, pmem.disk);
   return pmem;
 }
 

@@ -40,10 +40,12 @@ export function guid_text(b: Uint8Array, off = 0): string {
   return uuid_text(Uint8Array.from(GUID_ORDER, (i) => b[off + i]!));
 }
 
-/** A random uuid (version 4). */
-export function new_uuid(kernel: Kernel): string {
-  const b = kernel.machine.random.bytes(16);
+/** 16 random bytes as a uuid of version 4. */
+export function new_uuid_of(random: Uint8Array): string {
+  const b = random.slice(0, 16);
   b[6] = (b[6]! & 0x0f) | 0x40;
   b[8] = (b[8]! & 0x3f) | 0x80;
   return uuid_text(b);
 }
+
+export const new_uuid = (kernel: Kernel): string => new_uuid_of(kernel.machine.random.bytes(16));

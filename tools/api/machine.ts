@@ -23,6 +23,7 @@ import {
 } from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
 import { Process } from "./process.ts";
+import { sysfs_read, sysfs_write } from "./sysfs.ts";
 import { run_tool, type tool_result } from "./tools.ts";
 
 export interface machine_options extends MachineOptions, Omit<kernel_boot_options, "pmem"> {
@@ -227,6 +228,13 @@ export class Machine extends CoreMachine {
       dax: b.bd_partno === 0 ? d.queue_dax : null,
       start: b.bd_partno === 0 ? null : b.bd_start_sect,
     };
+  }
+  /** An attribute below /sys, with its newline. */
+  sysfs_read(path: string): string {
+    return sysfs_read(this.kernel, path);
+  }
+  sysfs_write(path: string, text: string): void {
+    sysfs_write(this.kernel, path, text);
   }
   private pmem_named(name: string): pmem_device {
     const p = this.pmem.find((d) => d.disk.disk_name === name);

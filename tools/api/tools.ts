@@ -6,18 +6,18 @@ import {
   BLK_OPEN_READ,
   BLK_OPEN_WRITE,
   type block_device,
-  REQ_OP_READ,
-  REQ_OP_WRITE,
 } from "../../kernel/include/blkdev.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_nr_bytes, blkdev_get_by_path, blkdev_put } from "../../drivers/block/bdev.ts";
-import { bdev_rw_bytes } from "../../drivers/block/bio.ts";
+import { bdev_disk_changed } from "../../drivers/block/partitions.ts";
 import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
 import { invalidate_bdev } from "../../fs/buffer.ts";
 import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
 import { ndctl } from "../cmd/ndctl/command.ts";
 import { daxctl } from "../cmd/ndctl/daxctl.ts";
+import { sfdisk, sfdisk_error } from "../cmd/sfdisk.ts";
+import { read_bytes, write_bytes } from "./device_io.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
 
 export interface tool_result {
@@ -61,11 +61,7 @@ async function mkfs_ext(kernel: Kernel, name: string, args: string[]): Promise<t
         logical_block_size: bdev.bd_disk.logical_block_size,
         physical_block_size: bdev.bd_disk.physical_block_size,
         zeroed: is_zeroed(kernel, bdev),
-        write: (offset, bytes) => {
-          // pmem takes a write at once; a device that cannot is no place for this tool yet
-          const p = bdev_rw_bytes(bdev, REQ_OP_WRITE, offset, bytes, 0, bytes.length);
-          if (p) notImplemented(`${name} on a device that makes writers wait`);
-        },
+        write: (offset, bytes) => write_bytes(bdev, offset, bytes),
       },
       environment(kernel),
       name,
@@ -76,16 +72,42 @@ async function mkfs_ext(kernel: Kernel, name: string, args: string[]): Promise<t
   }
 }
 
-/** What a device holds now, in whole sectors. */
+/** What a device holds now. */
 function media_of(bdev: block_device): fsck_device {
-  const read = (offset: number, length: number): Uint8Array => {
-    const first = Math.floor(offset / 512) * 512;
-    const bytes = new Uint8Array(Math.ceil((offset + length) / 512) * 512 - first);
-    const p = bdev_rw_bytes(bdev, REQ_OP_READ, first, bytes, 0, bytes.length);
-    if (p) notImplemented("e2fsck on a device that makes readers wait");
-    return bytes.subarray(offset - first, offset - first + length);
-  };
+  const read = (offset: number, length: number): Uint8Array => read_bytes(bdev, offset, length);
   return { size: bdev_nr_bytes(bdev), read };
+}
+
+/** `sfdisk DEVICE SCRIPT`: the table, then the partitions as it says. */
+async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const [path, script] = args.filter((a) => !a.startsWith("-"));
+  if (path === undefined || script === undefined) {
+    return { status: 1, stdout: "", stderr: "sfdisk: a device and a script are needed\n" };
+  }
+  const mode = BLK_OPEN_READ | BLK_OPEN_WRITE | BLK_OPEN_EXCL;
+  const bdev = blkdev_get_by_path(kernel, path, mode, { name: "sfdisk" });
+  const sector = bdev.bd_disk.logical_block_size;
+  let status = 0;
+  let stderr = "";
+  try {
+    sfdisk(
+      {
+        sector,
+        sectors: bdev_nr_bytes(bdev) / sector,
+        write: (offset, bytes) => write_bytes(bdev, offset, bytes),
+        random: () => kernel.machine.random.bytes(16),
+      },
+      script,
+    );
+  } catch (e) {
+    if (!(e instanceof sfdisk_error)) throw e;
+    [status, stderr] = [1, `sfdisk: ${e.message}\n`];
+  } finally {
+    invalidate_bdev(bdev);
+    await blkdev_put(bdev, mode);
+  }
+  if (status === 0 && bdev.bd_partno === 0) bdev_disk_changed(kernel, bdev.bd_disk);
+  return { status, stdout: "", stderr };
 }
 
 /** Only checks; a filesystem that is mounted is opened all the same, as its media are now. */
@@ -113,6 +135,7 @@ async function run_e2fsck(kernel: Kernel, args: string[]): Promise<tool_result> 
 export async function run_tool(kernel: Kernel, name: string, args: string[]): Promise<tool_result> {
   try {
     if (/^mkfs\.ext[234]$/.test(name)) return await mkfs_ext(kernel, name, args);
+    if (name === "sfdisk") return await run_sfdisk(kernel, args);
     if (name === "ndctl") return await ndctl({ kernel }, args);
     if (name === "daxctl") return await daxctl({ kernel }, args);
     if (name === "e2fsck" || /^fsck\.ext[234]$/.test(name)) return await run_e2fsck(kernel, args);

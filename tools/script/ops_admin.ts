@@ -98,7 +98,10 @@ async function do_blkinfo(x: op_context): Promise<void> {
 }
 
 async function do_sysread(x: op_context): Promise<void> {
-  const text = await x.p.read_text(x.path(1));
+  const path = x.path(1);
+  const text = path.startsWith("/sys/")
+    ? x.run.lab.sysfs_read(path)
+    : await x.p.read_text(path);
   x.ok();
   for (const l of text.split("\n")) if (l !== "") x.detail(l);
 }
@@ -183,7 +186,11 @@ export const admin_ops: Readonly<Record<string, operation>> = Object.freeze({
   dropcaches: done((x) => x.p.drop_caches()),
   blkinfo: do_blkinfo,
   sysread: do_sysread,
-  syswrite: done((x) => x.p.write_text(x.path(1), x.arg(2))),
+  syswrite: done((x) => {
+    const path = x.path(1);
+    if (path.startsWith("/sys/")) return x.run.lab.sysfs_write(path, x.arg(2));
+    return x.p.write_text(path, x.arg(2));
+  }),
   badblock: do_badblock,
   badblocks: async (x: op_context) => x.say(x.run.lab.badblocks(x.arg(1))),
   poisonpfn: done((x) => x.p.poison_pfn(x.num(1))),
