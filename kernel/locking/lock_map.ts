@@ -23,6 +23,8 @@ import { lock_base, type lock_label } from "./lock.ts";
 import { UNTYPED, type lock_traits } from "./traits.ts";
 
 export class lock_map extends lock_base {
+  /** Nobody waits for it: exploration takes no notice. */
+  readonly never_waits = true;
   private readonly kind: lock_traits;
 
   constructor(
@@ -88,17 +90,17 @@ function may_reclaim_fs(t: task_struct, gfp: gfp_t): boolean {
 
 /** Reclaim that may enter filesystems begins ... */
 export function fs_reclaim_acquire(k: Kernel, gfp: gfp_t): void {
-  const dep = k.machine.dep;
-  if (dep === null) return;
+  const { dep, lockdep } = k.machine;
+  if (dep === null || lockdep === null) return;
   const t = k.sched.current;
-  if (may_reclaim_fs(t, gfp)) dep.acquire(t, k.machine.lockdep!.pseudo.fs_reclaim, 0, 0, false);
+  if (may_reclaim_fs(t, gfp)) dep.acquire(t, lockdep.pseudo.fs_reclaim, 0, 0, false);
 }
 /** ... and ends. */
 export function fs_reclaim_release(k: Kernel, gfp: gfp_t): void {
-  const dep = k.machine.dep;
-  if (dep === null) return;
+  const { dep, lockdep } = k.machine;
+  if (dep === null || lockdep === null) return;
   const t = k.sched.current;
-  if (may_reclaim_fs(t, gfp)) dep.release(t, k.machine.lockdep!.pseudo.fs_reclaim, 0);
+  if (may_reclaim_fs(t, gfp)) dep.release(t, lockdep.pseudo.fs_reclaim, 0);
 }
 
 /** An allocation that may reclaim: lockdep learns that reclaim can happen here. */

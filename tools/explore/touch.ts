@@ -5,7 +5,12 @@
  */
 import type { lock_base, LockObserver } from "../../kernel/locking/lock.ts";
 import type { Machine } from "../../kernel/machine.ts";
-import { LOCK_READ, LOCK_READ_RECURSIVE, type task_struct } from "../../kernel/sched/task.ts";
+import {
+  LOCK_EXCLUSIVE,
+  LOCK_READ,
+  LOCK_READ_RECURSIVE,
+  type task_struct,
+} from "../../kernel/sched/task.ts";
 
 /** What a listener is told; each is optional. */
 export interface lock_listener {
@@ -40,18 +45,25 @@ function before(dep: Record<string, unknown>, name: string, first: any_fn): void
   };
 }
 
+/** Lockdep's pseudo locks (reclaim, an open transaction) make nobody wait. */
+function waits(lock: unknown): lock is lock_base {
+  return (lock as { never_waits?: boolean }).never_waits !== true;
+}
+
 export function listen_to_locks(m: Machine, to: lock_listener): void {
   const nothing = { ...NOBODY };
   const dep = (m.dep ?? nothing) as unknown as Record<string, unknown>;
   before(dep, "acquire", (t, lock, mode, _sub, tried) => {
-    to.acquired(t as task_struct, lock as lock_base, mode as number, tried === true);
+    if (waits(lock)) to.acquired(t as task_struct, lock, mode as number, tried === true);
   });
   before(dep, "contended", (t, lock, mode) => {
-    to.contended(t as task_struct, lock as lock_base, mode as number);
+    if (waits(lock)) to.contended(t as task_struct, lock, mode as number);
   });
   before(dep, "release", (t, lock, mode) => {
-    to.released(t as task_struct, lock as lock_base, mode as number);
+    if (waits(lock)) to.released(t as task_struct, lock, mode as number);
   });
-  before(dep, "sync", (t, lock) => to.acquired(t as task_struct, lock as lock_base, 0, true));
+  before(dep, "sync", (t, lock) => {
+    if (waits(lock)) to.acquired(t as task_struct, lock, LOCK_EXCLUSIVE, true);
+  });
   m.dep = dep as unknown as LockObserver;
 }
