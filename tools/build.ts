@@ -25,6 +25,7 @@ const entries: Record<string, string> = {
   index: "index.ts",
   kernel: "tools/api/kernel.ts",
   "bench/adapter": "tools/bench/adapter.ts",
+  "bench/sched": "tools/bench/sched_adapter.ts",
 };
 
 /** Declarations for users' editors; the sources are checked elsewhere, so errors only warn. */
