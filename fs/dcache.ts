@@ -21,6 +21,7 @@ import {
 } from "../kernel/include/fs.ts";
 import { S_ISDIR, S_ISLNK, S_ISREG } from "../kernel/include/stat.ts";
 import { assert } from "../kernel/assert.ts";
+import { busy_begin, busy_end, busy_tasks } from "../kernel/locking/busy.ts";
 import { clear_nlink, iput, unlock_new_inode } from "../kernel/vfs/inode.ts";
 
 class vfs_dentry implements dentry {
@@ -126,6 +127,7 @@ export function d_rehash(d: dentry): void {
 function end_lookup(d: dentry): void {
   if ((d.d_flags & DCACHE_PAR_LOOKUP) === 0) return;
   d.d_flags &= ~DCACHE_PAR_LOOKUP;
+  busy_end(d.d_sb.kernel, d, DCACHE_PAR_LOOKUP);
   (d.d_parent as vfs_dentry).d_in_lookup?.delete(d.d_name);
   const wq = d.d_sb.s_inode_wait;
   if (wq.has_waiters()) wq.wake_up_all();
@@ -157,11 +159,15 @@ export async function d_alloc_parallel(parent: dentry, name: string): Promise<de
     if (busy === undefined) {
       const d = d_alloc(parent, name);
       d.d_flags |= DCACHE_PAR_LOOKUP;
+      busy_begin(d.d_sb.kernel, d, DCACHE_PAR_LOOKUP);
       dir.d_in_lookup ??= new Map();
       dir.d_in_lookup.set(name, d);
       return d;
     }
-    const p = parent.d_sb.s_inode_wait.wait_event(() => (busy.d_flags & DCACHE_PAR_LOOKUP) === 0);
+    const { kernel, s_inode_wait } = parent.d_sb;
+    const p = s_inode_wait.wait_event(() => (busy.d_flags & DCACHE_PAR_LOOKUP) === 0, {
+      owner: () => busy_tasks(kernel, busy, DCACHE_PAR_LOOKUP),
+    });
     if (p) await p;
   }
 }

@@ -22,6 +22,7 @@ import {
   WB_SYNC_NONE,
 } from "../kernel/include/fs.ts";
 import { is_errno } from "../kernel/include/errno.ts";
+import { busy_begin, busy_end } from "../kernel/locking/busy.ts";
 import { xa_marked } from "../kernel/lib/xarray.ts";
 import { inode_wait, inode_wake, iput, mark_inode_dirty_sync } from "../kernel/vfs/inode.ts";
 import { filemap_fdatawait_range } from "../mm/filemap.ts";
@@ -50,10 +51,12 @@ export async function writeback_single_inode(inode: inode, wbc: writeback_contro
   }
   if ((inode.i_state & (I_DIRTY | I_DIRTY_TIME)) === 0 && wbc.sync_mode !== WB_SYNC_ALL) return;
   inode.i_state |= I_SYNC;
+  busy_begin(inode.kernel, inode, I_SYNC);
   try {
     await __writeback_single_inode(inode, wbc);
   } finally {
     inode.i_state &= ~I_SYNC;
+    busy_end(inode.kernel, inode, I_SYNC);
     const dirty = inode.i_state & (I_DIRTY | I_DIRTY_TIME);
     if (dirty === 0) inode.i_sb.s_dirty_inodes.delete(inode);
     else if ((inode.i_state & I_FREEING) === 0) inode.i_sb.s_dirty_inodes.add(inode);

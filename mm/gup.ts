@@ -28,6 +28,9 @@ import {
   VM_WRITE,
 } from "../kernel/include/mm_types.ts";
 import type { mm_struct, page, vm_area_struct } from "../kernel/include/mm_types.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { busy_begin, busy_end, busy_tasks } from "../kernel/locking/busy.ts";
+import type { task_struct } from "../kernel/sched/task.ts";
 import { handle_mm_fault } from "./memory/fault.ts";
 import { mm_state } from "./mm_state.ts";
 import { get_page, pfn_to_page, put_page } from "./page.ts";
@@ -193,10 +196,41 @@ export async function get_user_pages(
       out.push(pin_one(mm, addr));
     } catch (e) {
       for (const p of out) put_page(p);
-      throw e === ENOMEM ? EFAULT : e;
+      // Nobody here asks for EHWPOISON (FOLL_HWPOISON).
+      throw e === ENOMEM || e === EHWPOISON ? EFAULT : e;
     }
   }
   return out;
+}
+
+/** What busy_tasks() knows of a page. */
+const PINNED = 1;
+
+/**
+ * As get_user_pages, by a task that itself lets go, by unpin_user_pages(): who waits for the pages
+ * is known to wait for it. Linux: FOLL_PIN.
+ */
+export async function pin_user_pages(
+  mm: mm_struct,
+  start: number,
+  nr: number,
+  write: boolean,
+): Promise<page[]> {
+  const pages = await get_user_pages(mm, start, nr, write);
+  for (const p of pages) busy_begin(mm.kernel, p, PINNED);
+  return pages;
+}
+
+export function unpin_user_pages(kernel: Kernel, pages: readonly page[]): void {
+  for (const p of pages) {
+    busy_end(kernel, p, PINNED);
+    put_page(p);
+  }
+}
+
+/** Tasks that have pinned the page. */
+export function page_pinners(kernel: Kernel, p: page): task_struct[] {
+  return busy_tasks(kernel, p, PINNED);
 }
 
 function pin_one(mm: mm_struct, addr: number): page {

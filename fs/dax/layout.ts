@@ -24,6 +24,7 @@ import {
 import type { xa_state } from "../../kernel/lib/xarray.ts";
 import { new_wait_queue } from "../../kernel/sched/wait.ts";
 import { dax_state } from "../../drivers/dax/super.ts";
+import { page_pinners } from "../../mm/gup.ts";
 import { unmap_mapping_pages } from "../../mm/memory.ts";
 import { fs_state } from "../fs_state.ts";
 import { dax_busy_page, dax_disassociate_entry } from "./associate.ts";
@@ -155,6 +156,7 @@ export function dax_wait_page_idle(kernel: Kernel, page: page): MaybeWait {
   return idle_queue(kernel).wait_event(() => page._refcount <= 1, {
     interruptible: true,
     key: page,
+    owner: () => page_pinners(kernel, page),
   });
 }
 

@@ -3,6 +3,7 @@
  * mutex.ts, rwsem.ts, waitgraph.ts, report.ts.
  */
 export { bit_lock } from "./bit_lock.ts";
+export { busy_begin, busy_end, busy_tasks } from "./busy.ts";
 export { lock_base, lock_class, type lock_label, type LockObserver } from "./lock.ts";
 export { local_lock } from "./local_lock.ts";
 export {

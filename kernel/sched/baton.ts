@@ -16,6 +16,7 @@ import { ERESTARTSYS, is_errno } from "../include/errno.ts";
 import type { MaybeWait } from "../include/locks.ts";
 import type { Kernel } from "../kernel.ts";
 import type { Machine } from "../machine.ts";
+import type { busy_table } from "../locking/busy.ts";
 import type { lock_base } from "../locking/lock.ts";
 import { check_atomic_sleep, check_return } from "../locking/misuse.ts";
 import { StepLimit } from "../locking/report.ts";
@@ -64,6 +65,8 @@ export abstract class Baton {
   rcu_callbacks: (() => void)[] | null = null;
   /** Queues of wait_var_event(), by the object waited for. */
   var_queues: Map<object, wait_queue_head> | null = null;
+  /** Who works on what (locking/busy.ts). */
+  busy: busy_table | null = null;
   /** Set by stop(): no task runs any more. */
   protected halted: { error: unknown } | null = null;
   private kicked = false;

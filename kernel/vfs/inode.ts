@@ -49,7 +49,15 @@ import {
   S_IFREG,
 } from "../include/stat.ts";
 import type { Kernel } from "../kernel.ts";
-import { lock_class, rw_semaphore, spinlock } from "../locking/locks.ts";
+import {
+  busy_begin,
+  busy_end,
+  busy_tasks,
+  lock_class,
+  rw_semaphore,
+  spinlock,
+} from "../locking/locks.ts";
+import type { task_struct } from "../sched/task.ts";
 import { assert } from "../assert.ts";
 import { current_cred } from "../cred.ts";
 
@@ -176,6 +184,7 @@ export function insert_inode_hash(inode: inode): void {
 export function insert_inode_locked(inode: inode): void {
   if (inode.i_sb.s_inodes.has(inode.i_ino)) throw EBUSY;
   inode.i_state |= I_NEW;
+  busy_begin(inode.kernel, inode, I_NEW);
   inode.i_sb.s_inodes.set(inode.i_ino, inode);
 }
 
@@ -191,7 +200,8 @@ export function inode_unhashed(inode: inode): boolean {
 /** Waits until none of `bits` is set in i_state. */
 export function inode_wait(inode: inode, bits: number): MaybeWait {
   if ((inode.i_state & bits) === 0) return undefined;
-  return inode.i_sb.s_inode_wait.wait_event(() => (inode.i_state & bits) === 0);
+  const owner = (): task_struct[] => busy_tasks(inode.kernel, inode, bits);
+  return inode.i_sb.s_inode_wait.wait_event(() => (inode.i_state & bits) === 0, { owner });
 }
 
 /** Wakes those who wait for a bit of i_state to go. */
@@ -209,6 +219,7 @@ export function iget_locked(sb: super_block, ino: number): Sometime<inode> {
   if (found === undefined) {
     const inode = inode_init_always(sb, ino);
     inode.i_state = I_NEW;
+    busy_begin(inode.kernel, inode, I_NEW);
     sb.s_inodes.set(ino, inode);
     return inode;
   }
@@ -224,7 +235,8 @@ async function iget_locked_slow(sb: super_block, ino: number): Promise<inode> {
     const inode = sb.s_inodes.get(ino);
     if (inode === undefined) return iget_locked(sb, ino);
     if ((inode.i_state & (I_FREEING | I_WILL_FREE)) !== 0) {
-      const p = sb.s_inode_wait.wait_event(() => sb.s_inodes.get(ino) !== inode);
+      const owner = (): task_struct[] => busy_tasks(inode.kernel, inode, I_FREEING);
+      const p = sb.s_inode_wait.wait_event(() => sb.s_inodes.get(ino) !== inode, { owner });
       if (p) await p;
       continue;
     }
@@ -249,6 +261,7 @@ export async function ilookup(sb: super_block, ino: number): Promise<inode | nul
 export function unlock_new_inode(inode: inode): void {
   assert((inode.i_state & I_NEW) !== 0, "unlock_new_inode of one that is not new");
   inode.i_state &= ~I_NEW;
+  busy_end(inode.kernel, inode, I_NEW);
   inode_wake(inode);
 }
 
@@ -350,6 +363,7 @@ function iput_final(inode: inode): Sometime<void> {
   }
   if (drop || (inode.i_state & I_DIRTY) === 0) {
     inode.i_state |= I_FREEING;
+    busy_begin(inode.kernel, inode, I_FREEING);
     return evict(inode);
   }
   return write_and_evict(inode);
@@ -357,6 +371,7 @@ function iput_final(inode: inode): Sometime<void> {
 
 async function write_and_evict(inode: inode): Promise<void> {
   inode.i_state |= I_WILL_FREE;
+  busy_begin(inode.kernel, inode, I_FREEING);
   try {
     await inode.kernel.vfs_ops.write_inode_now(inode, true);
   } finally {
@@ -393,6 +408,7 @@ function evict_end(inode: inode): void {
   const sb = inode.i_sb;
   sb.s_dirty_inodes.delete(inode);
   remove_inode_hash(inode);
+  busy_end(inode.kernel, inode, I_FREEING);
   if (sb.s_inode_wait.has_waiters()) sb.s_inode_wait.wake_up_all();
   if (inode.i_nlink === 0) sb.s_remove_count--;
   sb.s_op.destroy_inode?.(inode);
@@ -418,6 +434,7 @@ export async function evict_inodes(sb: super_block): Promise<number> {
     }
     if ((inode.i_state & (I_FREEING | I_WILL_FREE)) !== 0) continue;
     inode.i_state |= I_FREEING;
+    busy_begin(inode.kernel, inode, I_FREEING);
     await evict(inode);
   }
   return busy;
@@ -430,6 +447,7 @@ export async function prune_icache_sb(sb: super_block): Promise<number> {
     const busy = I_NEW | I_FREEING | I_WILL_FREE | I_SYNC | I_DIRTY | I_DIRTY_TIME;
     if (inode.i_count > 0 || (inode.i_state & busy) !== 0) continue;
     inode.i_state |= I_FREEING;
+    busy_begin(inode.kernel, inode, I_FREEING);
     await evict(inode);
     freed++;
   }
@@ -640,17 +658,23 @@ export function inode_is_open_for_write(inode: inode): boolean {
 
 // --- direct IO ---
 
+/** For the wait-for graph: beside the bits of i_state. */
+const DIO = 1 << 30;
+
 export function inode_dio_begin(inode: inode): void {
   inode.i_dio_count++;
+  busy_begin(inode.kernel, inode, DIO);
 }
 
 export function inode_dio_end(inode: inode): void {
   assert(inode.i_dio_count > 0);
+  busy_end(inode.kernel, inode, DIO);
   if (--inode.i_dio_count === 0) inode_wake(inode);
 }
 
 /** Waits for direct IO under way. The caller holds i_rwsem, so none begins. */
 export function inode_dio_wait(inode: inode): MaybeWait {
   if (inode.i_dio_count === 0) return undefined;
-  return inode.i_sb.s_inode_wait.wait_event(() => inode.i_dio_count === 0);
+  const owner = (): task_struct[] => busy_tasks(inode.kernel, inode, DIO);
+  return inode.i_sb.s_inode_wait.wait_event(() => inode.i_dio_count === 0, { owner });
 }
