@@ -264,7 +264,9 @@ export function dax_lock_entry(mapping: address_space, xas: xa_state, entry: num
   held.push({ task, mapping, start });
   // Set under i_pages without waiting: to the order of locks a trylock.
   const { dep, lockdep } = mapping.kernel.machine;
-  if (dep !== null) dep.acquire(task, lockdep!.pseudo.dax_entry, LOCK_EXCLUSIVE, 0, true);
+  if (dep !== null && lockdep !== null) {
+    dep.acquire(task, lockdep.pseudo.dax_entry, LOCK_EXCLUSIVE, 0, true);
+  }
 }
 
 export function dax_forget_holder(mapping: address_space, xas: xa_state, entry: number): void {
@@ -276,7 +278,9 @@ export function dax_forget_holder(mapping: address_space, xas: xa_state, entry: 
     held[i] = held.at(-1)!;
     held.pop();
     const { dep, lockdep } = mapping.kernel.machine;
-    if (dep !== null) dep.release(h.task, lockdep!.pseudo.dax_entry, LOCK_EXCLUSIVE);
+    if (dep !== null && lockdep !== null) {
+      dep.release(h.task, lockdep.pseudo.dax_entry, LOCK_EXCLUSIVE);
+    }
     return;
   }
 }
