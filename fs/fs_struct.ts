@@ -1,5 +1,5 @@
 /** fs/fs_struct.ts - working directory, root and umask of a process. Linux: fs/fs_struct.c. */
-import type { Sometime, path } from "../kernel/include/fs.ts";
+import { type inode, type path, SB_POSIXACL, type Sometime } from "../kernel/include/fs.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { path_get } from "./dcache.ts";
 import { path_put } from "./mount.ts";
@@ -14,6 +14,11 @@ export interface fs_struct {
 
 export function task_fs(task: task_struct): fs_struct {
   return task.fs as fs_struct;
+}
+
+/** The umask for a new name in `dir`: a filesystem with ACLs applies it itself, or a default ACL. */
+export function umask_in(task: task_struct, dir: inode): number {
+  return (dir.i_sb.s_flags & SB_POSIXACL) !== 0 ? 0 : task_fs(task).umask;
 }
 
 function copy_path(p: path): path {

@@ -25,6 +25,7 @@ import {
   unlock_new_inode,
 } from "../../kernel/vfs/inode.ts";
 import { type buffer_head, buffer_uptodate, sb_getblk, set_buffer_uptodate } from "../buffer.ts";
+import { ext4_inherit_acl, ext4_store_inherited_acl } from "./acl.ts";
 import {
   clear_bit,
   ext4_block_bitmap_changed,
@@ -484,7 +485,10 @@ export async function ext4_new_inode(
       init_extent_tree(inode);
     }
     EXT4_I(inode).i_datasync_tid = 0;
+    const is_value = (extra_flags & M.EXT4_EA_INODE_FL) !== 0;
+    const acl = is_value ? null : await ext4_inherit_acl(inode, dir);
     await ext4_mark_inode_dirty(handle, inode, "ext4_new_inode");
+    if (acl) await ext4_store_inherited_acl(handle, inode, acl);
   } catch (e) {
     inode.i_nlink = 0;
     unlock_new_inode(inode);

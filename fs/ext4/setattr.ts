@@ -36,6 +36,7 @@ import { current_time, i_size_write, inode_dio_wait } from "../../kernel/vfs/ino
 import { filemap_write_and_wait } from "../../mm/filemap.ts";
 import { pagecache_isize_extended, truncate_pagecache } from "../../mm/truncate.ts";
 import { setattr_copy, setattr_prepare } from "../attr.ts";
+import { ext4_acl_chmod } from "./acl.ts";
 import * as M from "./ext4.ts";
 import {
   EXT4_I,
@@ -146,6 +147,7 @@ export async function ext4_setattr(dentry: dentry, attr: iattr): Promise<void> {
     if (valid & ATTR_SIZE) await setattr_size(inode, attr.ia_size);
     setattr_copy(inode, attr);
     await ext4_with_handle(inode.i_sb, EXT4_HT_INODE, 2, (h) => ext4_mark_inode_dirty(h, inode));
+    if (valid & ATTR_MODE) await ext4_acl_chmod(inode);
   } finally {
     if (inode.i_nlink > 0) await ext4_orphan_del(null, inode);
   }

@@ -43,7 +43,7 @@ import {
   inode_unlock,
 } from "../../kernel/vfs/inode.ts";
 import { dput } from "../dcache.ts";
-import { task_fs } from "../fs_struct.ts";
+import { umask_in } from "../fs_struct.ts";
 import { mnt_drop_write, mnt_want_write, path_put } from "../mount.ts";
 import { IS_APPEND, IS_IMMUTABLE, may_create, mode_strip_sgid } from "./permission.ts";
 import {
@@ -116,7 +116,7 @@ async function create_in(
 }
 
 function masked(task: task_struct, dir: inode, mode: number, mask: number, type: number): number {
-  const m = mode_strip_sgid(dir, mode | type) & ~task_fs(task).umask;
+  const m = mode_strip_sgid(dir, mode | type) & ~umask_in(task, dir);
   return (m & mask & ~S_IFMT) | type;
 }
 

@@ -62,7 +62,7 @@ import {
 } from "../../kernel/vfs/inode.ts";
 import { d_alloc, d_can_lookup, d_is_dir, d_is_reg, d_lookup, dput } from "../dcache.ts";
 import { handle_truncate, vfs_open } from "../file_open.ts";
-import { task_fs } from "../fs_struct.ts";
+import { umask_in } from "../fs_struct.ts";
 import { mnt_drop_write, mnt_want_write, mntget, path_put } from "../mount.ts";
 import { IS_DEADDIR, inode_permission, may_open, mode_strip_sgid } from "./permission.ts";
 import {
@@ -250,7 +250,7 @@ async function lookup_open(st: open_state, parent: dentry, got_write: boolean): 
     const create_error = may_o_create(parent, got_write);
     if (create_error !== null) throw create_error;
     if (dir.i_op.create === undefined) throw EACCES;
-    const mode = mode_strip_sgid(dir, op.mode) & ~task_fs(st.task).umask;
+    const mode = mode_strip_sgid(dir, op.mode) & ~umask_in(st.task, dir);
     await dir.i_op.create(dir, d, mode, (op.open_flag & O_EXCL) !== 0);
     st.created = true;
     return d;
@@ -337,7 +337,7 @@ async function vfs_tmpfile(task: task_struct, p: path, op: open_flags): Promise<
   const dir = p.dentry.d_inode!;
   inode_permission(dir, MAY_WRITE | MAY_EXEC);
   if (dir.i_op.tmpfile === undefined) throw EOPNOTSUPP;
-  const mode = mode_strip_sgid(dir, op.mode) & ~task_fs(task).umask;
+  const mode = mode_strip_sgid(dir, op.mode) & ~umask_in(task, dir);
   const child = d_alloc(p.dentry, "/");
   const place: path = { mnt: p.mnt, dentry: child };
   try {
