@@ -6,6 +6,8 @@ import { IOMAP_MAPPED } from "../../kernel/include/iomap.ts";
 import { MAP_SHARED, MAP_SHARED_VALIDATE, MAP_SYNC } from "../../kernel/include/mman.ts";
 import { mm_alloc } from "../../mm/mm_init.ts";
 import {
+  dax_invalidate_mapping_entry_sync,
+  dax_layout_busy_page,
   dax_lock_mapping_entry,
   dax_unlock_mapping_entry,
   dax_writeback_mapping_range,
@@ -231,5 +233,49 @@ t(
     ]);
   },
 );
+
+/**
+ * A task waits for a locked entry and, once woken, leaves it alone; another waits behind it. Who did
+ * what, in order: the second must not sleep for ever.
+ */
+async function woken_and_not_interested(
+  release: "6.1" | "6.15",
+  first: (fs: testfs, f: file) => unknown,
+): Promise<string[]> {
+  const fs = make_testfs({ kernel: { release } });
+  const f = make_file(fs, PAGE);
+  add_extent(fs, f, 0, PAGE);
+  await as_user(fs, async (task) => {
+    await store(task, await mmap_small(task, f, PAGE, MAP_SHARED), text("x"));
+  });
+  const { machine, kernel } = fs;
+  const order: string[] = [];
+  const lock = (): Promise<{ cookie: number | null }> => dax_lock_mapping_entry(f.f_mapping, 0);
+  const hold = await machine.in_task(kernel, "holder", lock);
+  machine.spawn(kernel, "first", async () => {
+    await first(fs, f);
+    order.push("first");
+  });
+  machine.spawn(kernel, "second", async () => {
+    const { cookie } = await lock();
+    order.push("second");
+    dax_unlock_mapping_entry(f.f_mapping, 0, cookie!);
+  });
+  machine.spawn(kernel, "unlock", () => {
+    order.push(`${machine.blocked_tasks().length} wait`);
+    dax_unlock_mapping_entry(f.f_mapping, 0, hold.cookie!);
+  });
+  await machine.run();
+  return order;
+}
+
+t("who is woken for an entry and does not lock it wakes the next", async () => {
+  const invalidate = async (_fs: testfs, f: file) =>
+    assert.is(await dax_invalidate_mapping_entry_sync(f.f_mapping, 0), false, "it is dirty");
+  assert.equal(await woken_and_not_interested("6.1", invalidate), ["2 wait", "first", "second"]);
+  const look = async (_fs: testfs, f: file) =>
+    assert.is(await dax_layout_busy_page(f.f_mapping), null, "nobody uses the page");
+  assert.equal(await woken_and_not_interested("6.15", look), ["2 wait", "first", "second"]);
+});
 
 t.run();
