@@ -15,6 +15,7 @@ export {
   might_alloc,
 } from "./lock_map.ts";
 export { mutex } from "./mutex.ts";
+export { percpu_ref } from "./percpu_ref.ts";
 export { rt_mutex } from "./rtmutex.ts";
 export { percpu_rwsem, rw_semaphore } from "./rwsem.ts";
 export {

@@ -6,10 +6,11 @@ import {
   lock_class,
   mutex,
   new_wait_queue,
+  percpu_ref,
   rw_semaphore,
   srcu,
 } from "../../kernel/locking/locks.ts";
-import { Deadlock } from "../../kernel/locking/report.ts";
+import { Deadlock, Hang } from "../../kernel/locking/report.ts";
 import { Machine, type MachineOptions } from "../../kernel/machine.ts";
 import { msleep, sched_yield } from "../../kernel/sched/core.ts";
 import { random_strategy } from "../../kernel/sched/strategy.ts";
@@ -45,6 +46,14 @@ async function deadlock_of(w: world): Promise<Deadlock> {
   );
   assert.ok(e instanceof Deadlock, `a Deadlock was expected, not ${String(e)}`);
   return e as Deadlock;
+}
+
+async function assert_hang(w: world): Promise<void> {
+  const e = await w.m.run().then(
+    () => null,
+    (err: unknown) => err,
+  );
+  assert.ok(e instanceof Hang, `a Hang was expected, not ${String(e)}`);
 }
 
 /** Takes `first`, lets others go, takes `second`. */
@@ -264,6 +273,64 @@ t("srcu: a reader that waits for the one that waits for readers", async () => {
   const e = await deadlock_of(w);
   assert.equal(e.report.cycle.length, 2);
   assert.match(e.message, /fault .*\n {6}holds +dax_srcu \(read\)/);
+});
+
+t(
+  "draining references: a user that waits for who drains is a deadlock, a lost one a hang",
+  async () => {
+    const w = world();
+    const ref = new percpu_ref(w.m, "&pgmap->ref", "pmem0");
+    const lock = new mutex(w.m, I_RWSEM);
+    w.m.spawn(w.k, "user", async () => {
+      assert.ok(ref.get_busy());
+      await pause(w);
+      await wait(lock.lock());
+      lock.unlock();
+      ref.put_busy();
+    });
+    w.m.spawn(w.k, "remove", async () => {
+      await wait(lock.lock());
+      ref.kill();
+      assert.not.ok(ref.tryget_live());
+      await wait(ref.drain());
+      lock.unlock();
+    });
+    const e = await deadlock_of(w);
+    assert.match(e.message, /user -> &inode->i_rwsem -> remove -> &pgmap->ref of pmem0 -> user/);
+
+    const v = world();
+    const lost = new percpu_ref(v.m, "&pgmap->ref");
+    v.m.spawn(v.k, "remove", async () => {
+      lost.get();
+      lost.kill();
+      await wait(lost.drain());
+    });
+    await assert_hang(v);
+  },
+);
+
+t("draining references ends with the last user", async () => {
+  const w = world();
+  const ref = new percpu_ref(w.m, "&pgmap->ref");
+  let gone = false;
+  w.m.spawn(w.k, "user", async () => {
+    ref.get();
+    assert.ok(ref.get_busy());
+    await pause(w);
+    ref.put_busy();
+    await pause(w);
+    assert.not.ok(gone);
+    ref.put();
+  });
+  w.m.spawn(w.k, "remove", async () => {
+    ref.kill();
+    await wait(ref.drain());
+    gone = true;
+    assert.ok(ref.is_zero() && ref.is_dying());
+  });
+  await w.m.run();
+  assert.ok(gone);
+  assert.throws(() => ref.put(), /has no user/);
 });
 
 t("a wait that time ends is no edge", async () => {
