@@ -256,10 +256,10 @@ async function woken_and_not_interested(
     await first(fs, f);
     order.push("first");
   });
-  machine.spawn(kernel, "second", async () => {
-    const { cookie } = await lock();
+  machine.spawn(kernel, "second", async (task) => {
+    task.mm = mm_alloc(kernel);
+    await load(task, await mmap_small(task, f, PAGE, MAP_SHARED), 1);
     order.push("second");
-    dax_unlock_mapping_entry(f.f_mapping, 0, cookie!);
   });
   machine.spawn(kernel, "unlock", () => {
     order.push(`${machine.blocked_tasks().length} wait`);
