@@ -65,6 +65,21 @@ for (const [name, s] of Object.entries(ALL)) {
   }
 }
 
+t("every scenario is deterministic: each schedule twice is the same run twice", async () => {
+  for (const [name, s] of Object.entries(ALL)) {
+    const r = await explore(s, {
+      runs: 8,
+      seed: 3,
+      determinism: true,
+      keep_going: true,
+      minimise_runs: 0,
+      turn,
+    });
+    assert.is(r.runs, 8);
+    assert.is(r.verdicts.nondeterministic, undefined, name);
+  }
+});
+
 async function check(
   name: string,
   s: scenario,

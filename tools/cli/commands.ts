@@ -37,7 +37,11 @@ export const commands: Readonly<Record<string, command>> = {
   },
   replay: {
     summary: "run one schedule again, from the string that explore printed",
-    load: () => import("./replay.ts"),
+    load: () => {
+      // Where a lock was taken is told by source file and line, also from the bundle.
+      process.setSourceMapsEnabled(true);
+      return import("./replay.ts");
+    },
   },
   merge: {
     summary: "join the results of explore --json --shard i/n",
@@ -58,6 +62,10 @@ export const commands: Readonly<Record<string, command>> = {
   image: {
     summary: "image tree IMG: everything in a filesystem image, as JSON",
     load: () => import("./image.ts"),
+  },
+  ndctl: {
+    summary: "ndctl on the file of a DIMM: ndctl --image DIMM.img list -RN",
+    load: () => import("./ndctl.ts"),
   },
   "mkfs.ext4": {
     summary: "make an ext4 filesystem in a file, as mkfs.ext4 does",
