@@ -118,7 +118,7 @@ function index_valid(data: Uint8Array, label_size: number, i: number): boolean {
   for (let k = 0; k < 16; k++) if (data[at + k] !== NSINDEX_SIGNATURE.charCodeAt(k)) return false;
   const stored = ix.major * 100 + ix.minor >= 102 ? 128 << ix.labelsize : 128;
   if (ix.labelsize > 1 || stored !== label_size) return false;
-  const sum = nd_fletcher64(view, at, size, at + NSINDEX_SUM);
+  const sum = nd_fletcher64(view, at, size, NSINDEX_SUM);
   if (view.getUint32(at + NSINDEX_SUM, true) !== sum.lo) return false;
   if (view.getUint32(at + NSINDEX_SUM + 4, true) !== sum.hi) return false;
   if ((ix.seq & 3) === 0) return false;
@@ -213,7 +213,7 @@ function write_index(
     if (nslot & 7) ndd.data[at + NSINDEX_FIXED + (nslot >> 3)] = (1 << (nslot & 7)) - 1;
   }
   const view = view_of(ndd.data);
-  const sum = nd_fletcher64(view, at, size, at + NSINDEX_SUM);
+  const sum = nd_fletcher64(view, at, size, NSINDEX_SUM);
   view.setUint32(at + NSINDEX_SUM, sum.lo, true);
   view.setUint32(at + NSINDEX_SUM + 4, sum.hi, true);
   write_area(kernel, ndd, at, size);
@@ -275,7 +275,7 @@ function slot_valid(ndd: nvdimm_drvdata, slot: number): boolean {
   const view = view_of(ndd.data);
   if (view.getUint32(at + 120, true) !== slot) return false;
   if (ndd.nslabel_size < 256) return true;
-  const sum = nd_fletcher64(view, at, 256, at + NSLABEL_SUM);
+  const sum = nd_fletcher64(view, at, 256, NSLABEL_SUM);
   return (
     view.getUint32(at + NSLABEL_SUM, true) === sum.lo &&
     view.getUint32(at + NSLABEL_SUM + 4, true) === sum.hi
@@ -354,7 +354,7 @@ export function nd_label_write(kernel: Kernel, ndd: nvdimm_drvdata, l: label_val
     ndd.data.set(guid_bytes(TYPE_PMEM), at + 128);
     const guid = Object.keys(CLAIM_GUIDS).find((g) => CLAIM_GUIDS[g] === l.claim_class);
     ndd.data.set(guid_bytes(guid ?? UUID_NULL), at + 144);
-    const sum = nd_fletcher64(view, at, size, at + NSLABEL_SUM);
+    const sum = nd_fletcher64(view, at, size, NSLABEL_SUM);
     view.setUint32(at + NSLABEL_SUM, sum.lo, true);
     view.setUint32(at + NSLABEL_SUM + 4, sum.hi, true);
   }

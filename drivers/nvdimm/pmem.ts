@@ -18,12 +18,14 @@ import type { bio, gendisk } from "../../kernel/include/blkdev.ts";
 import { DAX_RECOVERY_WRITE } from "../../kernel/include/dax.ts";
 import type { dax_device, dax_operations, dax_range } from "../../kernel/include/dax.ts";
 import { EINVAL, EIO, ENODEV } from "../../kernel/include/errno.ts";
+import { PG_hwpoison } from "../../kernel/include/mm_types.ts";
 import type { dev_pagemap } from "../../kernel/include/mm_types.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Sometime } from "../../kernel/include/fs.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { memremap_pages, memunmap_pages } from "../../mm/page.ts";
+import { clear_media_error, readable_bytes } from "../../mm/memory-failure/media.ts";
+import { memremap_pages, memunmap_pages, pfn_to_page } from "../../mm/page.ts";
 import { host_flush } from "../../mm/phys.ts";
 import { badblocks } from "../block/badblocks.ts";
 import { bio_op } from "../block/bio.ts";
@@ -106,7 +108,25 @@ function phys_of_sector(pmem: pmem_device, sector: number): number {
 /** Repairs bad sectors in the range or throws EIO. */
 function pmem_clear_poison(pmem: pmem_device, sector: number, len: number): void {
   if (!pmem.clear_poison) throw EIO;
+  hwpoison_clear(pmem, sector, len);
+}
+
+/** The device has repaired the range: neither it nor its pages are bad any more. */
+function hwpoison_clear(pmem: pmem_device, sector: number, len: number): void {
+  const { kernel } = pmem;
+  const start = phys_of_sector(pmem, sector);
   pmem.bb.clear(sector, Math.ceil(len / 512));
+  clear_media_error(kernel, start, len);
+  for (let at = start; at < start + len; at += kernel.PAGE_SIZE) {
+    const page = pfn_to_page(kernel, Math.floor(at / kernel.PAGE_SIZE));
+    if (page) page.flags &= ~PG_hwpoison;
+  }
+}
+
+/** A line at `paddr` could not be read: its sector is bad from now on. */
+function pmem_media_error(pmem: pmem_device, paddr: number): void {
+  const off = paddr - pmem.region.start - pmem.data_offset;
+  if (off >= 0 && off < pmem.disk.capacity * 512) pmem.bb.set(Math.floor(off / 512), 1);
 }
 
 function pmem_do_read(
@@ -117,6 +137,12 @@ function pmem_do_read(
   len: number,
 ): void {
   if (is_bad_pmem(pmem.bb, sector, len)) throw EIO;
+  const start = phys_of_sector(pmem, sector);
+  const good = readable_bytes(pmem.kernel, start, len);
+  if (good < len) {
+    pmem_media_error(pmem, start + good);
+    throw EIO;
+  }
   pmem.kernel.phys.copy_from(phys_of_sector(pmem, sector), dst, off, len);
 }
 
@@ -209,7 +235,7 @@ function pmem_recovery_write(
   const n = iter.copy_iter_to_phys(paddr, bytes, true);
   // Only now: until the new data is there, readers must keep failing.
   const done = (copied: number): number => {
-    pmem.bb.clear(sector, len / 512);
+    hwpoison_clear(pmem, sector, len);
     return copied;
   };
   return typeof n === "number" ? done(n) : n.then(done);
@@ -344,6 +370,7 @@ function make_pagemap(pmem: pmem_device, nr: number): dev_pagemap {
         n * PAGE_SIZE,
         mf_flags,
       ),
+    media_error: (_map, paddr) => pmem_media_error(pmem, paddr),
   };
 }
 
