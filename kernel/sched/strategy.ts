@@ -33,7 +33,9 @@ export interface Scheduler {
 export interface SchedObserver {
   /** A scheduling point where nobody else could run: a step ends, the same task goes on. */
   alone(task: task_struct): void;
-  /** The running task looks at, or changes, what other tasks use too. Locks also tell machine.dep. */
+  /**
+   * The running task looks at, or changes, what other tasks use too. Locks also tell machine.dep.
+   */
   touch(object: object, write: boolean): void;
   /** `task` becomes able to run, having slept on `on`; null: it is new. */
   woken(task: task_struct, on: waitable | null): void;

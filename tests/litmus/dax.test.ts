@@ -1,6 +1,6 @@
 /**
- * tests/litmus/dax.test.ts - races on a DAX file of ext4, through the API and the real code, over all
- * schedules: what each task may see, and what the file holds in the end.
+ * tests/litmus/dax.test.ts - races on a DAX file of ext4, through the API and the real code, over
+ * all schedules: what each task may see, and what the file holds in the end.
  */
 import * as dax from "../../index.ts";
 import { scenario } from "../../tools/api/scenario.ts";

@@ -1,7 +1,7 @@
 /**
- * tests/litmus/locks.test.ts - small programs of locks and waits, each with the exact set of outcomes
- * over all schedules. Store buffering is not among them: one task runs at a time, so every store is
- * seen by all from then on.
+ * tests/litmus/locks.test.ts - small programs of locks and waits, each with the exact set of
+ * outcomes over all schedules. Store buffering is not among them: one task runs at a time, so every
+ * store is seen by all from then on.
  */
 import { lock_class, mutex, new_wait_queue, rw_semaphore } from "../../kernel/locking/locks.ts";
 import { sched_point } from "../../kernel/sched/core.ts";
@@ -210,7 +210,14 @@ t("no writer gets in at a downgrade", async () => {
 });
 
 t("reduction and all schedules agree on the outcomes", async () => {
-  const list = [store_buffering, message_passing, wake_up(false), pair("BA"), pair("try"), rwr(true)];
+  const list = [
+    store_buffering,
+    message_passing,
+    wake_up(false),
+    pair("BA"),
+    pair("try"),
+    rwr(true),
+  ];
   for (const s of [...list, upgrade("hold"), upgrade("drop"), downgrade]) {
     const [reduced, all] = [await outcomes_of(s), await outcomes_of(s, "all")];
     assert.equal(reduced.outcomes, all.outcomes);

@@ -45,7 +45,11 @@ async function verdict_of(s: scenario, switches: string[]): Promise<string> {
 
 t("S1.7 the naive form puts the checkpoint inside and outside mmap_lock: a cycle", async () => {
   const orders = await orders_of(d16, []);
-  for (const edge of [FAULT_FIRST, "&journal->j_checkpoint_mutex > page lock", "page lock > mmap_lock"]) {
+  for (const edge of [
+    FAULT_FIRST,
+    "&journal->j_checkpoint_mutex > page lock",
+    "page lock > mmap_lock",
+  ]) {
     assert.ok(orders.has(edge), `no ${edge} in ${[...orders].join(", ")}`);
   }
   const r = await explore(d16, { strategy: "dpor", turn });
@@ -68,38 +72,45 @@ t("S1.9 a fault retried outside mmap_lock has its checkpoint, and not that edge"
   assert.is(await verdict_of(d16, ["retry"]), "ok");
 });
 
-t("S1.11 ordered-mode commit: two tasks, the page lock and the commit, in the fewest switches", async () => {
-  const r = await explore(d1, { strategy: "dpor", turn });
-  const [f] = r.findings;
-  assert.is(f!.verdict, "deadlock");
-  assert.ok(f!.minimal);
-  assert.is(f!.outcome.switches, 2);
-  const { story } = await tell(d1, f!.outcome.choices, { turn, stacks: true, stop_at_report: true });
-  assert.equal(
-    story.chapters.map((c) => c.comm),
-    ["write", "jbd2/pmem0-8"],
-  );
-  const { cycle, tasks } = story.report!;
-  assert.is(cycle.length, 2);
-  const by_name = new Map(tasks.map((task) => [task.comm, task]));
-  const write = by_name.get("write")!;
-  const commit = by_name.get("jbd2/pmem0-8")!;
-  assert.is(write.waits!.lock, "commit");
-  assert.equal(
-    write.holds.map((h) => `${h.lock} of ${h.label}`),
-    [
-      "&inode->i_rwsem of A",
-      "page lock of page 0 of A",
-      "mmap_lock of mm of write",
-      "mapping.invalidate_lock of B",
-    ],
-  );
-  assert.is(`${commit.waits!.lock} of ${commit.waits!.label}`, "page lock of page 0 of A");
-  const chain =
-    /mpage_prepare_extent_to_map .* < ext4_writepages .* < journal_submit_data_buffers .* < \S*jbd2_journal_commit_transaction /;
-  assert.match(commit.waits!.site!.replaceAll("journal_model.", ""), chain);
-  assert.match(write.waits!.site!, /jbd2_log_wait_commit .* < dax_fault .* < ext4_file_write /);
-});
+t(
+  "S1.11 ordered-mode commit: two tasks, the page lock and the commit, in the fewest switches",
+  async () => {
+    const r = await explore(d1, { strategy: "dpor", turn });
+    const [f] = r.findings;
+    assert.is(f!.verdict, "deadlock");
+    assert.ok(f!.minimal);
+    assert.is(f!.outcome.switches, 2);
+    const { story } = await tell(d1, f!.outcome.choices, {
+      turn,
+      stacks: true,
+      stop_at_report: true,
+    });
+    assert.equal(
+      story.chapters.map((c) => c.comm),
+      ["write", "jbd2/pmem0-8"],
+    );
+    const { cycle, tasks } = story.report!;
+    assert.is(cycle.length, 2);
+    const by_name = new Map(tasks.map((task) => [task.comm, task]));
+    const write = by_name.get("write")!;
+    const commit = by_name.get("jbd2/pmem0-8")!;
+    assert.is(write.waits!.lock, "commit");
+    assert.equal(
+      write.holds.map((h) => `${h.lock} of ${h.label}`),
+      [
+        "&inode->i_rwsem of A",
+        "page lock of page 0 of A",
+        "mmap_lock of mm of write",
+        "mapping.invalidate_lock of B",
+      ],
+    );
+    assert.is(`${commit.waits!.lock} of ${commit.waits!.label}`, "page lock of page 0 of A");
+    const chain =
+      /mpage_prepare_extent_to_map .* < ext4_writepages .* < journal_submit_data_buffers .* < \S*jbd2_journal_commit_transaction /;
+    assert.match(commit.waits!.site!.replaceAll("journal_model.", ""), chain);
+    assert.match(write.waits!.site!, /jbd2_log_wait_commit .* < dax_fault .* < ext4_file_write /);
+  },
+);
 
 t("S1.12 with the source faulted in before the page lock no schedule hangs", async () => {
   assert.is(await verdict_of(d1, ["prefault"]), "ok");

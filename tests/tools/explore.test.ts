@@ -1,6 +1,6 @@
 /**
- * tests/tools/explore.test.ts - strategies, reduction against all schedules, replay, minimisation, the
- * determinism check, and seeded bugs that each strategy has to find.
+ * tests/tools/explore.test.ts - strategies, reduction against all schedules, replay, minimisation,
+ * the determinism check, and seeded bugs that each strategy has to find.
  */
 import { lock_class, mutex, new_wait_queue, rw_semaphore } from "../../kernel/locking/locks.ts";
 import { msleep, sched_point, sched_yield } from "../../kernel/sched/core.ts";
@@ -16,7 +16,12 @@ import {
   encode_choices,
   encode_replay,
 } from "../../tools/explore/encode.ts";
-import { explore, type exploration, merge, type strategy_name } from "../../tools/explore/explore.ts";
+import {
+  explore,
+  type exploration,
+  merge,
+  type strategy_name,
+} from "../../tools/explore/explore.ts";
 import { run_once } from "../../tools/explore/run.ts";
 import { TraceCounter } from "../../tools/explore/steps.ts";
 import { story_text, tell } from "../../tools/explore/story.ts";
@@ -302,7 +307,10 @@ t("canary: a seeded deadlock is found by every strategy that promises it", async
 t("canary: a lost wake-up is found, and is no deadlock", async () => {
   const r = await found_by_all(lost_wake_up, "hang");
   assert.equal(r.findings[0]!.outcome.report!.cycle, []);
-  assert.match(story_text((await told(lost_wake_up, r)).story), /nothing is left that could wake it/);
+  assert.match(
+    story_text((await told(lost_wake_up, r)).story),
+    /nothing is left that could wake it/,
+  );
 });
 t("canary: an atomicity bug that needs 3 context switches is found", async () => {
   const r = await found_by_all(atomicity, "failed");
@@ -339,7 +347,9 @@ t("schedules and replay strings survive writing and reading", () => {
   for (let i = 0; i < 300; i++) {
     const n = random.below(300);
     const rare = 1 + random.below(20);
-    const choices = Array.from({ length: n }, () => (random.below(rare) === 0 ? random.below(200) : 0));
+    const choices = Array.from({ length: n }, () =>
+      random.below(rare) === 0 ? random.below(200) : 0,
+    );
     while (choices.at(-1) === 0) choices.pop();
     assert.equal(decode_choices(encode_choices(choices)), choices);
     const r = { scenario: "a b/d1.ts", switches: ["x", "no-y"], seed: 7 * i, choices };
@@ -464,7 +474,13 @@ t("shards of random schedules are the whole, shared out", async () => {
 
 t("the determinism check passes where all comes from the Machine", async () => {
   for (const strategy of ["random", "pct", "dpor"] as const) {
-    const r = await explore(atomicity, { strategy, runs: 60, turn, determinism: true, keep_going: true });
+    const r = await explore(atomicity, {
+      strategy,
+      runs: 60,
+      turn,
+      determinism: true,
+      keep_going: true,
+    });
     assert.is(r.verdicts.nondeterministic, undefined);
     assert.ok(r.runs >= 8, `${strategy}: ${r.runs} runs`);
   }

@@ -1,6 +1,6 @@
 /**
- * tests/tools/scenarios.test.ts - the deadlock scenarios D1 to D17: each, with each of its switches,
- * ends as its file says, over all schedules; and its finding replays from its string.
+ * tests/tools/scenarios.test.ts - the deadlock scenarios D1 to D17: each, with each of its
+ * switches, ends as its file says, over all schedules; and its finding replays from its string.
  */
 import { decode_replay, encode_replay } from "../../tools/explore/encode.ts";
 import { explore } from "../../tools/explore/explore.ts";

@@ -113,7 +113,8 @@ async function explore_in_workers(
         runs[j] = m.runs;
         note_total(runs.reduce((a, b) => a + b, 0));
         if (m.done === undefined) return;
-        if (m.done.findings.length > 0 && !options.keep_going) Atomics.store(new Int32Array(stop), 0, 1);
+        if (m.done.findings.length > 0 && !options.keep_going)
+          Atomics.store(new Int32Array(stop), 0, 1);
         resolve(m.done);
       });
       w.on("error", reject);

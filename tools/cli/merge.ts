@@ -1,4 +1,6 @@
-/** tools/cli/merge.ts - `daxlab merge FILES`: parts of one exploration, made with --shard, as one. */
+/**
+ * tools/cli/merge.ts - `daxlab merge FILES`: parts of one exploration, made with --shard, as one.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { merge } from "../explore/explore.ts";

@@ -1,5 +1,6 @@
 /**
- * tools/cli/scenarios.ts - finds the scenario that explore and replay run, and prints what was found.
+ * tools/cli/scenarios.ts - finds the scenario that explore and replay run, and prints what was
+ * found.
  */
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";

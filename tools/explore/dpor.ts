@@ -1,12 +1,13 @@
 /**
- * tools/explore/dpor.ts - every schedule up to the order of independent steps. Source-DPOR with sleep
- * sets: Abdulla, Aronsson, Jonsson, Sagonas, "Optimal dynamic partial order reduction", POPL 2014.
+ * tools/explore/dpor.ts - every schedule up to the order of independent steps. Source-DPOR with
+ * sleep sets: Abdulla, Aronsson, Jonsson, Sagonas, "Optimal dynamic partial order reduction", POPL
+ * 2014.
  *
- * A step is what one task does between two scheduling points. Two steps depend on each other if they
- * are of one task, or touch one object (lock, wait queue, marked variable), one of them to change it;
- * two readers of a lock that both get it at once do not. A step that wakes or makes a task comes
- * before that task's next one, and that order cannot be turned round. What time or code outside wakes
- * comes after everything.
+ * A step is what one task does between two scheduling points. Two steps depend on each other if
+ * they are of one task, or touch one object (lock, wait queue, marked variable), one of them to
+ * change it; two readers of a lock that both get it at once do not. A step that wakes or makes a
+ * task comes before that task's next one, and that order cannot be turned round. What time or code
+ * outside wakes comes after everything.
  *
  * After each run its races are looked for: two dependent steps with nothing between them in the
  * order. For each, the tree of choices gets a branch where the later one comes first, unless a
@@ -14,9 +15,9 @@
  * step has been explored at an earlier branch and commutes with all since: such a run is given up.
  *
  * Exact up to that notion of dependence: data that tasks share without a lock, a wait queue or
- * `shared` is not seen. Steps are compared with those of other runs by what they touch; an object is
- * known again by its number if it was made before run(), else by its name, which can only make the
- * reduction smaller.
+ * `shared` is not seen. Steps are compared with those of other runs by what they touch; an object
+ * is known again by its number if it was made before run(), else by its name, which can only make
+ * the reduction smaller.
  */
 import type { Machine } from "../../kernel/machine.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
@@ -38,8 +39,6 @@ interface node {
   readonly divided: boolean;
   chosen: number;
 }
-
-const NOBODY: footprint = new Map();
 
 export class dpor_explorer implements explore_strategy {
   readonly name = "dpor";
@@ -109,7 +108,7 @@ export class dpor_explorer implements explore_strategy {
       const depth = this.nodes.length - 1;
       const n = this.nodes[depth]!;
       n.done.push(n.chosen);
-      if (!n.divided) n.sleep.set(n.chosen, this.steps[depth]?.prints ?? NOBODY);
+      if (!n.divided) n.sleep.set(n.chosen, this.steps[depth]?.prints ?? new Map());
       const next = n.backtrack.find((pid) => !n.sleep.has(pid) && !n.done.includes(pid));
       if (next !== undefined) {
         n.chosen = next;

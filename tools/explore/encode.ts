@@ -3,10 +3,10 @@
  *
  *   tools/scenarios/d1.ts+prefault:7:AAgB
  *
- * is a scenario file, its switches, the seed of the Machine, and the choices. A choice is 0 for what
- * the default scheduler would do (go on; else the one that waits longest) or n for the n-th other
- * task in the order in which they became able to run. Only choices that are not 0 are written: how
- * many zeros came before, and n - 1, as base-128 numbers in base64url.
+ * is a scenario file, its switches, the seed of the Machine, and the choices. A choice is 0 for
+ * what the default scheduler would do (go on; else the one that waits longest) or n for the n-th
+ * other task in the order in which they became able to run. Only choices that are not 0 are
+ * written: how many zeros came before, and n - 1, as base-128 numbers in base64url.
  */
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 

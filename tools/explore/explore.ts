@@ -28,7 +28,9 @@ export const STRATEGIES: readonly strategy_name[] = Object.freeze([
 
 export interface explore_options {
   strategy?: strategy_name;
-  /** Schedules at most; default 1000 for random and pct, no limit for those that end by themselves. */
+  /**
+   * Schedules at most; default 1000 for random and pct, no limit for those that end by themselves.
+   */
   runs?: number;
   /** Of the schedules. Default 1. */
   seed?: number;
@@ -175,7 +177,8 @@ class Exploration {
     const key = signature(first);
     this.seen.add(key);
     const found_switches = first.switches;
-    const budget = first.verdict === "nondeterministic" ? 0 : (this.o.minimise_runs ?? MINIMISE_RUNS);
+    const budget =
+      first.verdict === "nondeterministic" ? 0 : (this.o.minimise_runs ?? MINIMISE_RUNS);
     let m = { outcome: first, runs: 0, minimal: false };
     if (budget > 0) {
       const run = (e: explore_strategy): Promise<outcome> => run_once(this.s, e, this.run_options);

@@ -1,9 +1,11 @@
 /**
- * tools/explore/minimise.ts - the same finding with the fewest context switches, then the fewest steps.
+ * tools/explore/minimise.ts - the same finding with the fewest context switches, then the fewest
+ * steps.
  *
- * First the schedule that was found is made simpler, choice by choice, as long as the finding stays.
- * Then all schedules with 0, 1, 2 ... switches are tried (iterative context bounding, Musuvathi and
- * Qadeer, PLDI 2007) until one shows it. If the budget lasts, no schedule with fewer switches does.
+ * First the schedule that was found is made simpler, choice by choice, as long as the finding
+ * stays. Then all schedules with 0, 1, 2 ... switches are tried (iterative context bounding,
+ * Musuvathi and Qadeer, PLDI 2007) until one shows it. If the budget lasts, no schedule with fewer
+ * switches does.
  */
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { default_index, nth_candidate } from "./recorder.ts";
@@ -30,7 +32,9 @@ interface point {
   same: boolean[];
 }
 
-/** Replays choices, then switches as little as possible, and notes what else could have been chosen. */
+/**
+ * Replays choices, then switches as little as possible, and notes what else could have been chosen.
+ */
 class bounded_explorer extends replay_explorer {
   readonly points: point[] = [];
   private last = -1;

@@ -2,8 +2,8 @@
  * tools/explore/races.ts - the order that the steps of a run must keep, and the pairs whose order
  * could have been the other way.
  *
- * Step i comes before step j if they are of one task, if i wakes or makes the task of j, if they touch
- * one object that one of them changes, or by way of others (vector clocks, one slot a task).
+ * Step i comes before step j if they are of one task, if i wakes or makes the task of j, if they
+ * touch one object that one of them changes, or by way of others (vector clocks, one slot a task).
  */
 export interface causal_step {
   readonly pid: number;
@@ -128,8 +128,8 @@ class order_builder {
 }
 
 /**
- * Tasks whose first step among those after `e` that do not come after `e`, up to `later`, has none of
- * these before it.
+ * Tasks whose first step among those after `e` that do not come after `e`, up to `later`, has none
+ * of these before it.
  */
 function initials_of(
   steps: readonly causal_step[],
@@ -177,7 +177,10 @@ export function trace_of(steps: readonly causal_step[]): string {
   }
   const lines = steps.map((_s, i) => {
     const before = b.out[i]!.clock.filter((c, k) => c > 0 && k !== b.out[i]!.slot);
-    return `${nth[i]}<${before.map((c) => nth[c - 1]).sort().join(",")}`;
+    return `${nth[i]}<${before
+      .map((c) => nth[c - 1])
+      .sort()
+      .join(",")}`;
   });
   return lines.sort().join(" ");
 }

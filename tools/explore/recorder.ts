@@ -1,6 +1,6 @@
 /**
- * tools/explore/recorder.ts - between the Machine and a strategy: which choices are explored, and what
- * was chosen.
+ * tools/explore/recorder.ts - between the Machine and a strategy: which choices are explored, and
+ * what was chosen.
  *
  * Only choices made while run() is under way count: what a scenario does before (boot, mkfs, mount)
  * and after (its checks) runs as ever. A choice is written as 0 for the default scheduler's, n for

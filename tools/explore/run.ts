@@ -53,8 +53,8 @@ export interface run_options extends recorder_options {
   /** Called with the machine before the body runs. */
   on_boot?: (m: Machine) => void;
   /**
-   * Lets the host's event loop turn once, after which every promise that can be settled is: how a run
-   * whose body waits for ever is told from one that goes on. Without it such a run never ends.
+   * Lets the host's event loop turn once, after which every promise that can be settled is: how a
+   * run whose body waits for ever is told from one that goes on. Without it such a run never ends.
    */
   turn?: () => Promise<void>;
 }

@@ -1,5 +1,6 @@
 /**
- * tools/explore/story.ts - a schedule told: who ran, what it took, where it stopped; then the report.
+ * tools/explore/story.ts - a schedule told: who ran, what it took, where it stopped; then the
+ * report.
  */
 import { describe_deadlock } from "../../kernel/locking/describe.ts";
 import type { lock_base } from "../../kernel/locking/lock.ts";
@@ -20,7 +21,15 @@ import { type outcome, run_once, type run_options } from "./run.ts";
 import { replay_explorer } from "./strategies.ts";
 import { listen_to_locks } from "./touch.ts";
 
-export type deed = "takes" | "wants" | "releases" | "wakes" | "starts" | "reads" | "writes" | "sleeps";
+export type deed =
+  | "takes"
+  | "wants"
+  | "releases"
+  | "wakes"
+  | "starts"
+  | "reads"
+  | "writes"
+  | "sleeps";
 
 export interface chapter {
   pid: number;

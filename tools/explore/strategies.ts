@@ -41,9 +41,10 @@ export class random_explorer implements explore_strategy {
 
 /**
  * Probabilistic concurrency testing (Burckhardt et al., ASPLOS 2010): tasks have random priorities,
- * the highest runs, and at depth - 1 random steps the running one falls below all others. A bug that
- * needs `depth` ordering constraints among n tasks and k steps is hit by each run with probability at
- * least 1 / (n * k^(depth-1)). k is the longest run seen so far. Who yields goes to the bottom.
+ * the highest runs, and at depth - 1 random steps the running one falls below all others. A bug
+ * that needs `depth` ordering constraints among n tasks and k steps is hit by each run with
+ * probability at least 1 / (n * k^(depth-1)). k is the longest run seen so far. Who yields goes to
+ * the bottom.
  */
 export class pct_explorer implements explore_strategy {
   readonly name = "pct";
@@ -257,7 +258,11 @@ export class DeterminismCheck implements explore_strategy {
   end(): void {
     if (!this.second) this.inner.end?.();
     else if (this.at < this.seen.length && this.found === null) {
-      this.found = new Nondeterminism(this.at, this.seen[this.at]!.tasks, "none (the run was over)");
+      this.found = new Nondeterminism(
+        this.at,
+        this.seen[this.at]!.tasks,
+        "none (the run was over)",
+      );
     }
   }
   problem(): Error | null {

@@ -31,7 +31,9 @@ export class Pruned extends Error {
   }
 }
 
-/** Two runs with the same choices differ: the scenario, or the emulator, uses more than its Machine. */
+/**
+ * Two runs with the same choices differ: the scenario, or the emulator, uses more than its Machine.
+ */
 export class Nondeterminism extends Error {
   override readonly name = "Nondeterminism";
   readonly step: number;

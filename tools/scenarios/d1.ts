@@ -2,8 +2,8 @@
  * tools/scenarios/d1.ts - D1: a commit that waits for a page whose lock waits for the commit.
  * MODEL of ext4 in ordered mode with synchronous metadata in DAX faults; no kernel ever did this.
  *
- * File A is not DAX and has a dirty page P whose data belongs to the running transaction t. File B is
- * DAX, has a hole, and is mapped. Somebody writes to A from the mapping of B:
+ * File A is not DAX and has a dirty page P whose data belongs to the running transaction t. File B
+ * is DAX, has a hole, and is mapped. Somebody writes to A from the mapping of B:
  *
  *   write(): page lock of P > copy from user > DAX fault > block allocation in t >
  *            jbd2_log_wait_commit(t)

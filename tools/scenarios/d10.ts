@@ -1,7 +1,7 @@
 /**
  * tools/scenarios/d10.ts - D10: a process on a frozen filesystem faults for write; its other thread
- * calls mmap() before it thaws. The real code: ext4, DAX, freeze levels, mmap_lock. The fault sleeps
- * with mmap_lock held for read until somebody thaws, mmap() wants it for write.
+ * calls mmap() before it thaws. The real code: ext4, DAX, freeze levels, mmap_lock. The fault
+ * sleeps with mmap_lock held for read until somebody thaws, mmap() wants it for write.
  */
 import { MAP_SHARED, O_CREAT, O_RDWR, PROT_READ, PROT_WRITE, scenario } from "daxlab";
 

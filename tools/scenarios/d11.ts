@@ -1,6 +1,6 @@
 /**
- * tools/scenarios/d11.ts - D11: two reflinks in opposite directions that take the two files' locks in
- * the order of their arguments. MODEL. XFS takes the lower inode number first (switch).
+ * tools/scenarios/d11.ts - D11: two reflinks in opposite directions that take the two files' locks
+ * in the order of their arguments. MODEL. XFS takes the lower inode number first (switch).
  */
 import { scenario } from "daxlab";
 import { type file_model, model_file } from "./model.ts";

@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d12.ts - D12: a two-file operation waits for a busy page of the second file with the
- * first one's lock held; the pin's owner faults on the first. MODEL. XFS drops both locks and starts
- * again (switch).
+ * tools/scenarios/d12.ts - D12: a two-file operation waits for a busy page of the second file with
+ * the first one's lock held; the pin's owner faults on the first. MODEL. XFS drops both locks and
+ * starts again (switch).
  */
 import { scenario } from "daxlab";
 import { new_wait_queue, sched_point, type task_struct } from "daxlab/kernel";

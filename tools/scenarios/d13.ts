@@ -1,6 +1,6 @@
 /**
- * tools/scenarios/d13.ts - D13: a rwsem read twice by one task, a writer queued in between. The rwsem
- * is the real one; who takes it is a MODEL of a fault inside something that holds mmap_lock.
+ * tools/scenarios/d13.ts - D13: a rwsem read twice by one task, a writer queued in between. The
+ * rwsem is the real one; who takes it is a MODEL of a fault inside something that holds mmap_lock.
  */
 import { scenario } from "daxlab";
 import { model_mm } from "./model.ts";

@@ -1,7 +1,7 @@
 /**
  * tools/scenarios/d14.ts - D14: a device goes away while a DAX write() copies from a mapping whose
- * fault waits for the remover. MODEL around the real SRCU. Linux's fault looks at DAXDEV_ALIVE under
- * SRCU and gets SIGBUS instead of waiting (switch).
+ * fault waits for the remover. MODEL around the real SRCU. Linux's fault looks at DAXDEV_ALIVE
+ * under SRCU and gets SIGBUS instead of waiting (switch).
  */
 import { scenario } from "daxlab";
 import { lock_class, mutex, srcu } from "daxlab/kernel";
@@ -13,7 +13,9 @@ export default scenario(
   {
     title: "device removal against a copy",
     bare: true,
-    switches: { "alive-check": "the fault fails on a dying device instead of waiting, as in Linux" },
+    switches: {
+      "alive-check": "the fault fails on a dying device instead of waiting, as in Linux",
+    },
     verdicts: [
       { with: [], verdict: "deadlock" },
       { with: ["alive-check"], verdict: "ok" },

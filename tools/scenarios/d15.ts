@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d15.ts - D15: an allocation under an open handle goes into reclaim, which writes a
- * page back. MODEL: the page's lock is held by somebody who wants a handle while a commit waits for
- * ours. Linux sets PF_MEMALLOC_NOFS with the handle (switch).
+ * tools/scenarios/d15.ts - D15: an allocation under an open handle goes into reclaim, which writes
+ * a page back. MODEL: the page's lock is held by somebody who wants a handle while a commit waits
+ * for ours. Linux sets PF_MEMALLOC_NOFS with the handle (switch).
  */
 import { scenario } from "daxlab";
 import { journal_model, model_file } from "./model.ts";

@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d17-real.ts - D17 on the real code: one process has a huge zero page over a hole of
- * 2 MiB in an ext4 DAX file, or is about to; another stores into the range. Whatever the order, both
- * read what was stored in the end, and nobody keeps the zero page.
+ * tools/scenarios/d17-real.ts - D17 on the real code: one process has a huge zero page over a hole
+ * of 2 MiB in an ext4 DAX file, or is about to; another stores into the range. Whatever the order,
+ * both read what was stored in the end, and nobody keeps the zero page.
  */
 import { MAP_FIXED, MAP_SHARED, O_CREAT, O_RDWR, PROT_READ, PROT_WRITE, scenario } from "daxlab";
 

@@ -1,8 +1,8 @@
 /**
  * tools/scenarios/d17.ts - D17: a PMD entry is downgraded to make room for a page of data, while
- * another task faults the range in again. MODEL of one entry and one page table; d17-real.ts runs the
- * real code. The kernel keeps the entry locked from the unmap to the drop, so the fault waits; with
- * the switch it does not, and the reader keeps a mapping of what the file no longer has.
+ * another task faults the range in again. MODEL of one entry and one page table; d17-real.ts runs
+ * the real code. The kernel keeps the entry locked from the unmap to the drop, so the fault waits;
+ * with the switch it does not, and the reader keeps a mapping of what the file no longer has.
  */
 import { scenario } from "daxlab";
 import { sched_point } from "daxlab/kernel";

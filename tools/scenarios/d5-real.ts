@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d5-real.ts - D5 on the real code: ftruncate() of an ext4 DAX file waits for a page
- * that somebody holds a reference to, who faults on the same file before letting go. The layout break
- * drops invalidate_lock while it sleeps, so the fault gets through in every schedule.
+ * tools/scenarios/d5-real.ts - D5 on the real code: ftruncate() of an ext4 DAX file waits for a
+ * page that somebody holds a reference to, who faults on the same file before letting go. The
+ * layout break drops invalidate_lock while it sleeps, so the fault gets through in every schedule.
  */
 import { MAP_SHARED, O_CREAT, O_RDWR, PROT_READ, PROT_WRITE, scenario } from "daxlab";
 import { get_page, lookup_entry, pfn_to_page, pte_pfn, put_page } from "daxlab/kernel";

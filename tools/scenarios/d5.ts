@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d5.ts - D5: truncate waits for a busy page; who has the page pinned needs a fault on
- * the same file to let go. MODEL of the layout break; the real one drops invalidate_lock during each
- * sleep (switch). d5-real.ts runs the real one.
+ * tools/scenarios/d5.ts - D5: truncate waits for a busy page; who has the page pinned needs a fault
+ * on the same file to let go. MODEL of the layout break; the real one drops invalidate_lock during
+ * each sleep (switch). d5-real.ts runs the real one.
  */
 import { scenario } from "daxlab";
 import { new_wait_queue, sched_point, type task_struct } from "daxlab/kernel";

@@ -1,6 +1,7 @@
 /**
- * tools/scenarios/d7.ts - D7: a virtiofs fault waits for a free range with invalidate_lock held; all
- * ranges belong to its inode. MODEL. Linux answers "again", drops the lock, waits, retries (switch).
+ * tools/scenarios/d7.ts - D7: a virtiofs fault waits for a free range with invalidate_lock held;
+ * all ranges belong to its inode. MODEL. Linux answers "again", drops the lock, waits, retries
+ * (switch).
  */
 import { scenario } from "daxlab";
 import { new_wait_queue } from "daxlab/kernel";

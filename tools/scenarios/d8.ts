@@ -1,7 +1,7 @@
 /**
- * tools/scenarios/d8.ts - D8: a virtiofs write reclaims in line and sleeps for a free range although
- * its own inode has ranges: nobody else can take these away. MODEL. Linux sleeps only when the inode
- * has none, and else reclaims one of its own (switch).
+ * tools/scenarios/d8.ts - D8: a virtiofs write reclaims in line and sleeps for a free range
+ * although its own inode has ranges: nobody else can take these away. MODEL. Linux sleeps only when
+ * the inode has none, and else reclaims one of its own (switch).
  */
 import { scenario } from "daxlab";
 import { lock_class, new_wait_queue, rw_semaphore } from "daxlab/kernel";

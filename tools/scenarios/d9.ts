@@ -1,8 +1,8 @@
 /**
  * tools/scenarios/d9.ts - D9: the poison walk of XFS against a copy-on-write fault on the poisoned,
- * shared block. MODEL, read from the source of 6.1; not known to have been reported, and invisible to
- * the kernel's validator, as neither buffers nor DAX entries are locks to it. Exploratory: the switch
- * is ours, no kernel has it.
+ * shared block. MODEL, read from the source of 6.1; not known to have been reported, and invisible
+ * to the kernel's validator, as neither buffers nor DAX entries are locks to it. Exploratory: the
+ * switch is ours, no kernel has it.
  */
 import { scenario } from "daxlab";
 import { bit_lock, lock_class } from "daxlab/kernel";
