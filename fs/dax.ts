@@ -8,7 +8,12 @@
  */
 import type { Kernel } from "../kernel/kernel.ts";
 import { dax_delete_mapping_entry, dax_invalidate_mapping_entry_sync } from "./dax/layout.ts";
-import { dax_lock_page, dax_unlock_page } from "./dax/lock.ts";
+import {
+  dax_lock_mapping_entry,
+  dax_lock_page,
+  dax_unlock_mapping_entry,
+  dax_unlock_page,
+} from "./dax/lock.ts";
 
 export { PAGE_MAPPING_DAX_COW, dax_mapping_dev } from "./dax/associate.ts";
 export {
@@ -51,5 +56,7 @@ export function init_dax(kernel: Kernel): void {
     invalidate_mapping_entry_sync: dax_invalidate_mapping_entry_sync,
     lock_page: dax_lock_page,
     unlock_page: (page, cookie) => dax_unlock_page(page, cookie as number),
+    lock_mapping_entry: dax_lock_mapping_entry,
+    unlock_mapping_entry: dax_unlock_mapping_entry,
   };
 }

@@ -5,7 +5,7 @@
  * removing the name gives it back. A directory's listing order is that of creation: d_fsdata holds
  * a counter.
  */
-import { EINVAL, EISDIR, ENAMETOOLONG, ENOTEMPTY } from "../kernel/include/errno.ts";
+import { EINVAL, EIO, EISDIR, ENAMETOOLONG, ENOTEMPTY } from "../kernel/include/errno.ts";
 import {
   NAME_MAX,
   RENAME_EXCHANGE,
@@ -29,6 +29,7 @@ import type {
   page,
   write_ctx,
 } from "../kernel/include/mm_types.ts";
+import { PG_hwpoison } from "../kernel/include/mm_types.ts";
 import { S_IFMT } from "../kernel/include/stat.ts";
 import { current_time, drop_nlink, i_size_write, ihold, inc_nlink } from "../kernel/vfs/inode.ts";
 import { get_next_ino } from "../kernel/vfs/super.ts";
@@ -208,6 +209,11 @@ function simple_write_begin(
 ): Sometime<void> {
   const { PAGE_SIZE } = mapping.kernel;
   return then(grab_cache_page_write_begin(mapping, Math.floor(pos / PAGE_SIZE)), (p) => {
+    if (p.flags & PG_hwpoison) {
+      unlock_page(p);
+      put_page(p);
+      throw EIO;
+    }
     ctx.page = p;
     if (PageUptodate(p) || len === PAGE_SIZE) return;
     const from = pos % PAGE_SIZE;

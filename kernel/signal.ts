@@ -157,6 +157,20 @@ export function send_signal(
   }
 }
 
+/**
+ * A signal that the running task cannot refuse, for what it is doing: the call under way ends with
+ * it (take_forced_signal). One that is pending already stays.
+ */
+export function force_sig(t: task_struct, info: siginfo): void {
+  t.forced_signal ??= info;
+}
+
+export function take_forced_signal(t: task_struct): siginfo | null {
+  const info = t.forced_signal;
+  t.forced_signal = null;
+  return info;
+}
+
 /** kill(2) as seen from the sender. */
 export function kill_task(t: task_struct, signo: number, from_pid = 0): void {
   send_signal(t, make_siginfo(signo, SI_USER, null, 0, from_pid));

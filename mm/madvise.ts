@@ -8,10 +8,10 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../kernel/include/fcn
 import * as M from "../kernel/include/mman.ts";
 import * as V from "../kernel/include/mm_types.ts";
 import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
-import { notImplemented } from "../kernel/assert.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { faultin_page_range } from "./gup.ts";
+import { madvise_inject_error } from "./memory-failure.ts";
 import { vma_is_dax } from "./memory/fault.ts";
 import { zap_page_range_single } from "./memory/zap.ts";
 import { mm_state } from "./mm_state.ts";
@@ -156,10 +156,7 @@ export async function sys_madvise(
   if (end >= 2 ** 64) throw EINVAL;
   if (end === start) return;
   if (advice === M.MADV_HWPOISON || advice === M.MADV_SOFT_OFFLINE) {
-    const { mm_ops } = mm_state(mm.kernel);
-    if (!mm_ops.madvise_inject_error) notImplemented("madvise(MADV_HWPOISON)");
-    await mm_ops.madvise_inject_error(task, start, end, advice);
-    return;
+    return madvise_inject_error(task, start, end, advice === M.MADV_SOFT_OFFLINE);
   }
   if (advice === M.MADV_POPULATE_READ || advice === M.MADV_POPULATE_WRITE) {
     await faultin_page_range(mm, start, end, advice === M.MADV_POPULATE_WRITE);

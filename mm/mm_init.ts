@@ -10,6 +10,7 @@ import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { lock_class, new_wait_queue, rw_semaphore, spinlock } from "../kernel/locking/locks.ts";
 import { new_address_space } from "./address_space.ts";
+import { new_mf_state } from "./memory-failure/state.ts";
 import { make_geometry } from "./mm_state.ts";
 import { alloc_page } from "./page.ts";
 import type { mm_kernel_state } from "./mm_state.ts";
@@ -89,9 +90,11 @@ export function init_mm(
         await fallocate(f, mode, offset, len);
       },
     },
+    mf: new_mf_state(kernel),
     nr_dirty: 0,
     last_fault: null,
     nr_faults: 0,
+    nr_vmas: 0,
     nr_major_faults: 0,
   };
   kernel.mm_state = st;

@@ -5,10 +5,10 @@
 import { assert } from "../kernel/assert.ts";
 import type { file } from "../kernel/include/fs.ts";
 import type { siginfo } from "../kernel/signal.ts";
-import type { task_struct } from "../kernel/sched/task.ts";
 import type { wait_queue_head } from "../kernel/include/locks.ts";
 import type { dev_pagemap } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import type { mf_state } from "./memory-failure/state.ts";
 import type { page_struct } from "./page.ts";
 
 export interface mm_kernel_state {
@@ -25,11 +25,14 @@ export interface mm_kernel_state {
   /** Bytes mapped around a read fault of a cached file. */
   fault_around_bytes: number;
   readonly mm_ops: mm_upcalls;
+  readonly mf: mf_state;
   /** Dirty pages of all files. */
   nr_dirty: number;
   /** Why the last copy to or from user memory stopped. */
   last_fault: siginfo | null;
   nr_faults: number;
+  /** Mappings made so far. */
+  nr_vmas: number;
   nr_major_faults: number;
 }
 
@@ -37,13 +40,6 @@ export interface mm_kernel_state {
 export interface mm_upcalls {
   /** fs: fallocate(2) on a file, with its checks. */
   vfs_fallocate(file: file, mode: number, offset: number, len: number): Promise<void>;
-  /** Memory failure: MADV_HWPOISON and MADV_SOFT_OFFLINE. */
-  madvise_inject_error?(
-    task: task_struct,
-    start: number,
-    end: number,
-    advice: number,
-  ): Promise<void>;
 }
 
 /** Sizes that follow from PAGE_SHIFT: a table fills a page with 8-byte entries. */

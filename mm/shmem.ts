@@ -54,6 +54,16 @@ const shmem_vm_ops: vm_operations_struct = Object.freeze({
   },
 });
 
+/** The object has `fresh` where it had `old`, once. */
+export function shmem_replace_page(vma: vm_area_struct, old: page, fresh: page): void {
+  for (const [pgoff, p] of shm(vma).pages) {
+    if (p !== old) continue;
+    get_page(fresh);
+    shm(vma).pages.set(pgoff, fresh);
+    put_page(old);
+  }
+}
+
 /** Makes a new vma a piece of shared memory of its own. */
 export function shmem_zero_setup(vma: vm_area_struct): void {
   const object: shm_object = { pages: new Map(), users: 1 };

@@ -191,6 +191,8 @@ export const PM_NONE = 0;
 export const PM_PRESENT = 1;
 /** Present, and counted as a page of a file. */
 export const PM_FILE = 2;
+/** Not present: a poisoned page, which looks like one that is swapped out. */
+export const PM_SWAP = 3;
 
 /** One PM_* value a page of [addr, addr + len). */
 export function pagemap(mm: mm_struct, addr: number, len: number): Uint8Array {
@@ -203,7 +205,10 @@ export function pagemap(mm: mm_struct, addr: number, len: number): Uint8Array {
       pte(table, first, last, at) {
         for (let i = first; i < last; i++, at += page_size) {
           const e = table[i]!;
-          if (!pte_present(e)) continue;
+          if (!pte_present(e)) {
+            if (e !== 0) out[slot(at)] = PM_SWAP;
+            continue;
+          }
           const p = vm_normal_page(mm, e);
           out[slot(at)] = p !== null && !PageAnon(p) ? PM_FILE : PM_PRESENT;
         }
@@ -219,9 +224,9 @@ export function pagemap(mm: mm_struct, addr: number, len: number): Uint8Array {
   return out;
 }
 
-const WORDS: readonly string[] = Object.freeze(["none", "pres", "file"]);
+const WORDS: readonly string[] = Object.freeze(["none", "pres", "file", "swap"]);
 
-/** /proc/PID/pagemap of a task for `pages` pages from `addr`: "none", "pres" or "file" each. */
+/** /proc/PID/pagemap of a task for `pages` pages from `addr`: see PM_*, in words. */
 export async function pagemap_words(
   task: task_struct,
   addr: number,

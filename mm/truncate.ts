@@ -50,7 +50,7 @@ function next_entry(
 }
 
 /** Unmaps, tells the filesystem, forgets the dirt, removes. Page locked. */
-async function truncate_page(p: page): Promise<void> {
+export async function truncate_inode_page(p: page): Promise<void> {
   const { mapping } = p;
   assert(mapping !== null, "truncate of a page in no cache");
   const u = unmap_mapping_page(p);
@@ -78,7 +78,7 @@ async function truncate_whole(mapping: address_space, start: number, end: number
       if (p.mapping === mapping) {
         const w = wait_on_page_writeback(p);
         if (w) await w;
-        await truncate_page(p);
+        await truncate_inode_page(p);
       }
       unlock_page(p);
       put_page(p);

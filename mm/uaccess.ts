@@ -40,8 +40,10 @@ import {
   make_siginfo,
 } from "../kernel/signal.ts";
 import type { siginfo } from "../kernel/signal.ts";
+import type { Kernel } from "../kernel/kernel.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { handle_mm_fault } from "./memory/fault.ts";
+import { frame_has_media_error, machine_check, readable_bytes } from "./memory-failure/media.ts";
 import { mm_state } from "./mm_state.ts";
 import { pfn_to_page } from "./page.ts";
 import {
@@ -52,6 +54,7 @@ import {
   _PAGE_PRESENT,
   _PAGE_RW,
   geometry,
+  lookup_entry,
   pmd_index,
   pte_flags,
   pte_index,
@@ -125,11 +128,18 @@ function walk(mm: mm_struct, addr: number, vpn: number, write: boolean): number 
   const want = write ? _PAGE_ACCESSED | _PAGE_DIRTY : _PAGE_ACCESSED;
   if ((flags & want) !== want) table[slot] = pte_set(e, want);
   const paddr = pte_pfn(e) * g.page_size + (addr % size);
+  if (mm_state(mm.kernel).mf.media !== null && is_bad_frame(mm.kernel, paddr)) return BAD_FRAME;
   const in_page = addr % g.page_size;
   TLB(mm).fill(vpn, paddr - in_page, write || (flags & (_PAGE_RW | _PAGE_DIRTY)) === RW_DIRTY);
   return paddr;
 }
 const RW_DIRTY = _PAGE_RW | _PAGE_DIRTY;
+/** walk(): mapped, but a line of the frame cannot be read. */
+const BAD_FRAME = -2;
+
+function is_bad_frame(kernel: Kernel, paddr: number): boolean {
+  return frame_has_media_error(kernel, Math.floor(paddr / kernel.PAGE_SIZE));
+}
 
 function access_error(vma: vm_area_struct, write: boolean): boolean {
   if (write) return !(vma.vm_flags & VM_WRITE);
@@ -199,11 +209,18 @@ function fault_done(
   if (ret & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE)) {
     const g = geometry(mm);
     const lsb = ret & VM_FAULT_HWPOISON_LARGE ? Math.log2(g.pmd_size) : g.page_shift;
+    if (flags & FAULT_FLAG_USER) log_poison(mm.kernel, addr);
     return make_siginfo(SIGBUS, BUS_MCEERR_AR, addr, lsb);
   }
   if (ret & VM_FAULT_SIGBUS) return make_siginfo(SIGBUS, BUS_ADRERR, addr);
   if (ret & VM_FAULT_OOM) return make_siginfo(SIGKILL, 0, addr);
   return make_siginfo(SIGSEGV, SEGV_MAPERR, addr);
+}
+
+function log_poison(kernel: Kernel, addr: number): void {
+  const t = kernel.current;
+  const where = `fault at ${addr.toString(16)}`;
+  kernel.pr_err(`MCE: Killing ${t.comm}:${t.pid} due to hardware memory corruption ${where}`);
 }
 
 /** Why the last copy of an address space stopped short; valid right after copy_user. */
@@ -233,6 +250,12 @@ export function copy_user(
     const left = PAGE_SIZE - (at % PAGE_SIZE);
     const n = len - done < left ? len - done : left;
     const paddr = translate(mm, at, write);
+    if (paddr === BAD_FRAME) {
+      const got = copy_around_bad(task, mm, at, buf, off + done, n, write, user_mode);
+      if (typeof got !== "number") return got.then((k) => done + k);
+      done += got;
+      continue;
+    }
     if (paddr < 0) {
       if (task.pagefault_disabled > 0) {
         return done;
@@ -244,6 +267,37 @@ export function copy_user(
     done += n;
   }
   return done;
+}
+
+/**
+ * A piece of a frame with bad lines: a load stops at the first one. Returns bytes copied; a promise
+ * when that ends the access.
+ */
+function copy_around_bad(
+  task: task_struct,
+  mm: mm_struct,
+  at: number,
+  buf: Uint8Array,
+  off: number,
+  n: number,
+  write: boolean,
+  user_mode: boolean,
+): Sometime<number> {
+  const { phys } = mm.kernel;
+  const { entry, size } = lookup_entry(mm, at);
+  const paddr = pte_pfn(entry) * mm.kernel.PAGE_SIZE + (at % size);
+  if (write) {
+    phys.copy_to(paddr, buf, off, n);
+    return n;
+  }
+  const good = readable_bytes(mm.kernel, paddr, n);
+  phys.copy_from(paddr, buf, off, good);
+  if (good === n) return n;
+  if (task.pagefault_disabled > 0) return Promise.resolve(good);
+  return machine_check(task, mm, at + good, paddr + good, user_mode).then((sig) => {
+    mm_state(mm.kernel).last_fault = sig;
+    return good;
+  });
 }
 
 function copy_after_fault(

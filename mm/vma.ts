@@ -27,6 +27,7 @@ import {
 } from "../kernel/include/mm_types.ts";
 import type { file } from "../kernel/include/fs.ts";
 import { get_file } from "../kernel/vfs/file.ts";
+import { mm_state } from "./mm_state.ts";
 import { geometry, vm_get_page_prot } from "./pgtable.ts";
 
 /** vm.max_map_count */
@@ -44,9 +45,18 @@ class vma_class implements vm_area_struct {
   vm_ops: vm_operations_struct | null = null;
   vm_private_data: unknown = null;
   anon_vma: object | null = null;
+  readonly seq: number;
 
-  constructor(mm: mm_struct, start: number, end: number, flags: number, pgoff: number) {
+  constructor(
+    mm: mm_struct,
+    start: number,
+    end: number,
+    flags: number,
+    pgoff: number,
+    seq: number,
+  ) {
     this.vm_mm = mm;
+    this.seq = seq;
     this.vm_start = start;
     this.vm_end = end;
     this.vm_flags = flags;
@@ -65,12 +75,12 @@ export function vm_area_alloc(
   flags: number,
   pgoff: number,
 ): vm_area_struct {
-  return new vma_class(mm, start, end, flags, pgoff);
+  return new vma_class(mm, start, end, flags, pgoff, ++mm_state(mm.kernel).nr_vmas);
 }
 
 /** A copy for `mm`, with its own reference to the file; not in any list yet. */
 export function vm_area_dup(vma: vm_area_struct, mm: mm_struct): vm_area_struct {
-  const v = new vma_class(mm, vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff);
+  const v = new vma_class(mm, vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, vma.seq);
   v.vm_page_prot = vma.vm_page_prot;
   v.vm_file = vma.vm_file;
   v.vm_ops = vma.vm_ops;

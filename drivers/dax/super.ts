@@ -27,6 +27,9 @@ import type { page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_kernel } from "../block/bdev.ts";
+import { MF_MEM_PRE_REMOVE, trace_mf_hop } from "../../kernel/include/mf.ts";
+import { behaves } from "../../kernel/release.ts";
+import { note_media_error, readable_bytes } from "../../mm/memory-failure/media.ts";
 import { assert } from "../../kernel/assert.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
 import { srcu } from "../../kernel/locking/srcu.ts";
@@ -109,14 +112,16 @@ export function put_dax(dev: dax_device | null): void {
 }
 
 /**
- * Ends a device: its holder hears "all of it failed" first, then no new use begins, then the uses
- * under way are waited for, then the holder is forgotten.
+ * Ends a device: its holder hears "all of it failed" first (from 6.8 on, that it is about to go), then
+ * no new use begins, then the uses under way are waited for, then the holder is forgotten.
  */
 export async function kill_dax(dev: dax_device | null): Promise<void> {
   if (!dev) return;
   if (dev.holder_data !== null) {
     try {
-      await dax_holder_notify_failure(dev, 0, Number.MAX_SAFE_INTEGER, 0);
+      const pre = behaves((dev as dax_device_object).kernel, "dax_holder_pre_remove");
+      const flags = pre ? MF_MEM_PRE_REMOVE : 0;
+      await dax_holder_notify_failure(dev, 0, Number.MAX_SAFE_INTEGER, flags);
     } catch (err) {
       if (!is_errno(err)) throw err;
     }
@@ -237,7 +242,11 @@ export function dax_copy_to_iter(
   iter: iov_iter,
 ): Sometime<number> {
   if (!dev.alive) return 0;
-  return iter.copy_phys_to_iter(paddr, bytes);
+  const { kernel } = dev as dax_device_object;
+  const good = readable_bytes(kernel, paddr, bytes);
+  // A machine check in a copy that can be broken off: it ends short, and the driver notes the block.
+  if (good < bytes) note_media_error(kernel, paddr + good);
+  return good === 0 ? 0 : iter.copy_phys_to_iter(paddr, good);
 }
 
 /** One page at a time, as the kernel has it: EIO for more. ENXIO: dead. */
@@ -290,9 +299,30 @@ export async function dax_holder_notify_failure(
     const ops = dev.holder_ops;
     if (!ops) throw EOPNOTSUPP;
     await ops.notify_failure(dev, off, len, mf_flags);
+    trace_holder(kernel, dev, off, len, "");
+  } catch (err) {
+    if (is_errno(err)) trace_holder(kernel, dev, off, len, err.code);
+    throw err;
   } finally {
     dax_read_unlock(kernel, id);
   }
+}
+
+/** How the holder answered, or why there was none to ask. */
+function trace_holder(
+  kernel: Kernel,
+  dev: dax_device,
+  off: number,
+  len: number,
+  error: string,
+): void {
+  if (!kernel.trace.enabled) return;
+  const held = dev.holder_ops !== null;
+  const range = `offset 0x${off.toString(16)} length 0x${len.toString(16)}`;
+  const { name } = (dev.holder_data ?? {}) as { name?: unknown };
+  const who = held ? String(name ?? "holder") : `${dev.name}, ${dev.alive ? "no holder" : "dead"}`;
+  const hop = held ? "holder" : "dax_device";
+  kernel.trace.emit(trace_mf_hop, { hop, who, what: `notify_failure ${range}`, error });
 }
 
 export function dax_write_cache(dev: dax_device, wc: boolean): void {

@@ -195,6 +195,8 @@ export interface vm_area_struct {
   vm_private_data: unknown;
   /** Not null once the vma may hold anonymous pages. mmap_lock, page_table_lock */
   anon_vma: object | null;
+  /** Age: copies and pieces have their original's. Immutable. */
+  readonly seq: number;
   readonly vm_mm: mm_struct;
 }
 
@@ -258,6 +260,8 @@ export interface dev_pagemap {
   page_idle?(page: page): void;
   /** Memory went bad: tell the owner. */
   memory_failure?(pgmap: dev_pagemap, pfn: number, nr: number, flags: number): Promise<void>;
+  /** An access met a bad line: the owner notes the block. */
+  media_error?(pgmap: dev_pagemap, paddr: number): void;
   readonly owner: unknown;
 }
 
@@ -269,4 +273,10 @@ export interface dax_mm_ops {
   invalidate_mapping_entry_sync(mapping: address_space, index: number): Sometime<boolean>;
   lock_page?(page: page): Sometime<unknown>;
   unlock_page?(page: page, cookie: unknown): void;
+  /** The entry of a file's page and its frame, null without storage; cookie null: no DAX. */
+  lock_mapping_entry?(
+    mapping: address_space,
+    index: number,
+  ): Promise<{ cookie: number | null; page: page | null }>;
+  unlock_mapping_entry?(mapping: address_space, index: number, cookie: number): void;
 }

@@ -9,7 +9,7 @@ import type { cred } from "../include/cred.ts";
 import type { mm_struct } from "../include/mm_types.ts";
 import type { Kernel } from "../kernel.ts";
 import type { lock_base } from "../locking/lock.ts";
-import type { signal_struct } from "../signal.ts";
+import type { siginfo, signal_struct } from "../signal.ts";
 import type { wait_queue_head } from "./wait.ts";
 
 /** task.state */
@@ -21,11 +21,15 @@ export const TASK_DEAD = 4;
 
 /** task.flags, values of include/linux/sched.h */
 export const PF_EXITING = 0x4;
+/** prctl(PR_MCE_KILL): the process chose how it hears of memory failures ... */
+export const PF_MCE_PROCESS = 0x80;
 export const PF_MEMALLOC = 0x800;
 export const PF_NOFREEZE = 0x8000;
 export const PF_MEMALLOC_NOFS = 0x40000;
 export const PF_MEMALLOC_NOIO = 0x80000;
 export const PF_KTHREAD = 0x200000;
+/** ... and chose to hear of them before it meets them. */
+export const PF_MCE_EARLY = 0x8000000;
 
 /** How a sleep may end early: task.wait_flags. */
 export const WAIT_UNINTERRUPTIBLE = 0;
@@ -79,6 +83,8 @@ export class task_struct {
   /** Pending signals and where they are delivered; shared by the threads of a process. */
   signal: signal_struct | null = null;
   flags = 0; // PF_*
+  /** A signal of its own doing, delivered when the call under way ends: force_sig(). */
+  forced_signal: siginfo | null = null;
   /** Running transaction handle of the journalling filesystem. */
   journal_info: unknown = null;
   pagefault_disabled = 0;

@@ -7,6 +7,7 @@
 import { EFAULT, EIO, ENXIO, EOPNOTSUPP } from "../../kernel/include/errno.ts";
 import { IOCB_DIRECT, LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { Sometime, file, kiocb } from "../../kernel/include/fs.ts";
+import { PG_hwpoison, PG_uptodate } from "../../kernel/include/mm_types.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import { XA_STATE, xas_find, xas_next_entry } from "../../kernel/lib/xarray.ts";
@@ -83,7 +84,7 @@ export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime
   while (iter.count > 0 && pos < inode.i_size) {
     const index = Math.floor(pos / PAGE_SIZE);
     const p = find_get_page(mapping, index);
-    if (p === null || !PageUptodate(p)) {
+    if (p === null || (p.flags & (PG_uptodate | PG_hwpoison)) !== PG_uptodate) {
       if (p !== null) put_page(p);
       iocb.ki_pos = pos;
       return filemap_read_slow(iocb, iter, done);
@@ -128,6 +129,10 @@ async function filemap_read_slow(iocb: kiocb, iter: iov_iter, done: number): Pro
   let p: page;
   try {
     p = await get_page_for_read(iocb, index, last);
+    if (p.flags & PG_hwpoison) {
+      put_page(p);
+      throw EIO;
+    }
   } catch (e) {
     if (done > 0) return read_end(iocb, done, false);
     throw e;

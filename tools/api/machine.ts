@@ -15,6 +15,7 @@ import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
 import { exec_mm } from "../../mm/exec.ts";
+import { add_media_error } from "../../mm/memory-failure/media.ts";
 import {
   media_snapshot,
   type media_snapshot_t,
@@ -244,6 +245,14 @@ export class Machine extends CoreMachine {
   /** Marks 512-byte sectors of a disk bad. */
   add_badblocks(disk: string, sector: number, count: number): void {
     this.pmem_named(disk).bb.set(sector, count);
+  }
+  /**
+   * Makes bytes of a disk unreadable, as a failing device does: nobody knows until they are read. In
+   * lines of 64 bytes.
+   */
+  add_media_error(disk: string, offset: number, len: number): void {
+    const { region, data_offset } = this.pmem_named(disk);
+    add_media_error(this.kernel, region.start + data_offset + offset, len);
   }
   /** How many sectors of a disk are known to be bad. */
   badblocks(disk: string): number {

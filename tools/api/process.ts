@@ -13,6 +13,8 @@ import { kill_task, signal_struct } from "../../kernel/signal.ts";
 import { copy_fs_struct, exit_fs, task_fs } from "../../fs/fs_struct.ts";
 import { dup_files, exit_files, task_files } from "../../fs/file.ts";
 import { dup_mm, exit_mm } from "../../mm/fork.ts";
+import { hwpoison_inject, mapped_pfn, set_mce_kill } from "../../mm/memory-failure.ts";
+import { PF_MCE_EARLY, PF_MCE_PROCESS } from "../../kernel/sched/task.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { ProcessNames } from "./process_names.ts";
 
@@ -40,6 +42,7 @@ export class Process extends ProcessNames {
     return this.syscall("fork", async (t) => {
       const child = t.kernel.machine.new_thread(t.kernel, name);
       child.cred = t.cred;
+      child.flags |= t.flags & (PF_MCE_PROCESS | PF_MCE_EARLY);
       child.files = dup_files(task_files(t));
       child.fs = copy_fs_struct(task_fs(t));
       child.signal = new signal_struct();
@@ -56,6 +59,7 @@ export class Process extends ProcessNames {
     const other = t.kernel.machine.new_thread(t.kernel, name);
     other.tgid = t.tgid;
     other.cred = t.cred;
+    other.flags |= t.flags & (PF_MCE_PROCESS | PF_MCE_EARLY);
     other.mm = t.mm;
     if (t.mm) t.mm.mm_users++;
     other.files = t.files;
@@ -119,11 +123,16 @@ export class Process extends ProcessNames {
       t.signal.rlim[name] = value;
     });
   }
-  mce_kill(_when: string): Sometime<void> {
-    return notImplemented("prctl(PR_MCE_KILL)");
+  /** prctl(PR_MCE_KILL): hear of bad pages "early", "late", or ("default") as the sysctl says. */
+  mce_kill(when: string): Sometime<void> {
+    return this.syscall("prctl", (t) => set_mce_kill(t, when));
   }
-  poison_pfn(_addr: number): Sometime<void> {
-    return notImplemented("hwpoison injection");
+  /**
+   * Fails the page frame under `addr`, nobody's access being in progress (debugfs
+   * hwpoison/corrupt-pfn). @throws SyscallError ENOENT EPERM EBUSY EHWPOISON, SignalError SIGBUS
+   */
+  poison_pfn(addr: number): Sometime<void> {
+    return this.syscall("hwpoison", (t) => hwpoison_inject(t, mapped_pfn(t, addr)));
   }
   putexe(_path: string): Sometime<void> {
     return notImplemented("programs (putexe)");

@@ -15,6 +15,7 @@ import {
   is_signal,
   signal_code_name,
   signal_name,
+  take_forced_signal,
   type siginfo,
 } from "../../kernel/signal.ts";
 import { SignalError, SyscallError, type signal_info, WouldBlock } from "./errors.ts";
@@ -86,11 +87,17 @@ export class ProcessBase {
   }
 
   protected async dressed<T>(r: Promise<T>, name: string, path?: string): Promise<T> {
+    let value: T;
     try {
-      return await r;
+      value = await r;
     } catch (e) {
-      throw this.dress(e, name, path);
+      const forced = take_forced_signal(this.task);
+      throw this.dress(forced ?? e, name, path);
     }
+    // Forced signals come from what sleeps: a call that ends at once has none.
+    const forced = take_forced_signal(this.task);
+    if (forced !== null) throw this.dress(forced, name, path);
+    return value;
   }
 
   /** The error a user sees for what the kernel threw. */

@@ -83,7 +83,10 @@ class runner implements script_run {
   listen(on: boolean): void {
     this.stop_listening?.();
     this.stop_listening = on
-      ? this.lab.kernel.trace.subscribe((e) => this.events.push(`${e.name} ${event_text(e)}`))
+      ? this.lab.kernel.trace.subscribe(
+          (e) => this.events.push(`${e.name} ${event_text(e)}`),
+          ["fs_dax"],
+        )
       : null;
   }
   set trace_on(on: boolean) {
