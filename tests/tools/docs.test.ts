@@ -1,8 +1,8 @@
 /**
  * tests/tools/docs.test.ts - the examples of docs/api.md, run: what each prints is what the text
- * behind `// =>` says.
+ * behind `// =>` says. And the table of invariants, whose tests must exist.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { formatWithOptions } from "node:util";
@@ -54,6 +54,22 @@ all.forEach((e, i) => {
     }
     assert.equal(printed, e.expected);
   });
+});
+
+t("docs/INVARIANTS.md names files and tests that exist", () => {
+  const rows = readFileSync(repo_path("docs/INVARIANTS.md"), "utf8").split("\n");
+  let checked = 0;
+  for (const row of rows) {
+    const [, kept, test] = row.split(" | ");
+    const m = /^`(tests\/.+\.test\.ts)`: (.*?) *\|?$/.exec(test ?? "");
+    if (!m || kept === undefined) continue;
+    for (const [, file] of kept.matchAll(/`(.+?)`/g)) assert.ok(existsSync(repo_path(file!)), file);
+    const words = (text: string) => text.replace(/[\s"'`+\\]+/g, " ");
+    const found = words(readFileSync(repo_path(m[1]!), "utf8")).includes(words(m[2]!).trim());
+    assert.ok(found, `${m[1]} has no test "${m[2]}"`);
+    checked++;
+  }
+  assert.ok(checked >= 20, `${checked} rows`);
 });
 
 t.run();
