@@ -156,17 +156,18 @@ function default_align(size: number, ways: number): number {
   return size % align === 0 ? align : 4096 * ways;
 }
 
-/** nd_region_probe(): namespaces from the labels (or the whole region), then the seeds. */
+/** nd_region_probe(): namespaces from the labels (or the whole region), seeds, drivers. */
 export function nd_region_enable(region: nd_region): void {
   if (region.enabled) return;
   if (region.mappings.some((m) => !m.nvdimm.enabled)) throw ENXIO;
   region.nstype = nd_region_labeled(region) ? ND_DEVICE_NAMESPACE_PMEM : ND_DEVICE_NAMESPACE_IO;
   region.enabled = true;
   nd_register_namespaces(region);
-  for (const ns of region.namespaces) if (ns.size > 0) nd_namespace_enable(ns, true);
   region.btt_seed = nd_claim_seed(region, "btt");
   region.pfn_seed = nd_claim_seed(region, "pfn");
   region.dax_seed = nd_claim_seed(region, "dax");
+  // probed asynchronously by the kernel, so after the seeds, which therefore have the number 0
+  for (const ns of [...region.namespaces]) if (ns.size > 0) nd_namespace_enable(ns, true);
 }
 
 /** Unbinds everything on the region; nothing may be in use (the caller has looked). */

@@ -1,6 +1,7 @@
 /** tests/lib/images.ts - the recorded images of tests/images, unpacked in memory. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { gunzipSync } from "node:zlib";
+import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
+import type { Readable } from "node:stream";
+import { createGunzip, gunzipSync } from "node:zlib";
 import { repo_path } from "./paths.ts";
 
 const GZIP = [0x1f, 0x8b];
@@ -36,4 +37,59 @@ export function read_manifest(folder: string, name: string): any {
     if (existsSync(path)) return JSON.parse(Buffer.from(read_unzipped(path)).toString("utf8"));
   }
   throw new Error(`there is no manifest ${folder}/${name}`);
+}
+
+const CHUNK = 1 << 17;
+
+function is_zero(b: Uint8Array): boolean {
+  const words = new BigUint64Array(b.buffer, b.byteOffset, b.length >> 3);
+  return words.every((w) => w === 0n);
+}
+
+/** Bytes cut into pieces as memory has them; pieces of zeroes are null. */
+export interface sparse_image {
+  is_media_image: true;
+  size: number;
+  chunks: (Uint8Array | null)[];
+}
+
+/**
+ * An image of a DIMM without ever holding its zeroes: persistent memory and, behind it, the label
+ * area. For images that are gigabytes when unpacked.
+ */
+export async function read_dimm(
+  name: string,
+  label_size: number,
+): Promise<{ image: sparse_image; size: number; labels?: Uint8Array; label_size: number }> {
+  const file = ["gz.gz", "gz"]
+    .map((e) => repo_path("tests", "images", "nvdimm", `${name}.img.${e}`))
+    .find((f) => existsSync(f))!;
+  let stream: Readable = createReadStream(file);
+  for (let n = file.split(".gz").length - 1; n > 0; n--) stream = stream.pipe(createGunzip());
+  const chunks: (Uint8Array | null)[] = [];
+  let piece = new Uint8Array(CHUNK);
+  let fill = 0;
+  for await (const part of stream as AsyncIterable<Uint8Array>) {
+    for (let at = 0; at < part.length; ) {
+      const n = Math.min(CHUNK - fill, part.length - at);
+      piece.set(part.subarray(at, at + n), fill);
+      at += n;
+      fill += n;
+      if (fill < CHUNK) continue;
+      if (is_zero(piece)) chunks.push(null);
+      else {
+        chunks.push(piece);
+        piece = new Uint8Array(CHUNK);
+      }
+      fill = 0;
+    }
+  }
+  if (fill > 0) throw new Error(`${name}: no multiple of ${CHUNK} bytes`);
+  const behind = chunks.splice(chunks.length - label_size / CHUNK);
+  const size = chunks.length * CHUNK;
+  const image: sparse_image = { is_media_image: true, size, chunks };
+  if (label_size === 0) return { image, size, label_size };
+  const labels = new Uint8Array(label_size);
+  behind.forEach((b, i) => b && labels.set(b, i * CHUNK));
+  return { image, size, labels, label_size };
 }
