@@ -149,7 +149,7 @@ async function fill(w: Work): Promise<void> {
   const fd = await w.p.open(at, 0o102, 0o644);
   const n = w.model.create(w.model.root, name, S_IFREG | 0o644);
   n.users++;
-  w.open.push({ fd, node: n, append: false });
+  w.open.push({ fd, node: n, append: false, direct: false });
   const block = new Uint8Array(w.bsize * 16).fill(0xf1);
   for (let pos = 0; ; ) {
     const r = await w.call("fill", null, () => w.p.pwrite(fd, block, pos), block.length);
@@ -203,7 +203,7 @@ async function check_tree(w: Work): Promise<void> {
     }
     if (at.node.data === null) continue;
     const fd = await w.p.open(full, O_RDONLY);
-    const f = { fd, node: at.node, append: false };
+    const f = { fd, node: at.node, append: false, direct: false };
     const got = await read_contents(w.p, fd);
     for (const r of [...got.ranges(), ...at.node.data.ranges()]) {
       await data.compare(w, f, r.pos, r.len);

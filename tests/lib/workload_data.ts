@@ -21,7 +21,15 @@ function any(w: Work): OpenFile | null {
   return w.open.length === 0 ? null : w.pick(w.open);
 }
 
-export async function compare(w: Work, f: OpenFile, pos: number, len: number): Promise<void> {
+/** Widened to whole blocks for a descriptor that wants them. */
+function aligned(w: Work, f: OpenFile, pos: number, len: number): [number, number] {
+  if (!f.direct) return [pos, len];
+  const first = Math.floor(pos / w.bsize) * w.bsize;
+  return [first, Math.ceil((pos + len) / w.bsize) * w.bsize - first];
+}
+
+export async function compare(w: Work, f: OpenFile, from: number, n_bytes: number): Promise<void> {
+  const [pos, len] = aligned(w, f, from, n_bytes);
   const want = (await w.contents(f)).read(pos, len);
   const got = new Uint8Array(len);
   const n = await w.p.pread(f.fd, got, pos);
@@ -53,9 +61,13 @@ export async function write(w: Work): Promise<void> {
   const f = any(w);
   if (!f) return;
   const c = await w.contents(f);
-  const data = pattern(w, w.length());
-  const pos = f.append ? c.size : Math.min(w.position(c.size), w.max_size - data.length);
-  const what = `pwrite fd ${f.fd} inode ${f.node.id}: ${data.length} at ${pos} of ${c.size}`;
+  // an append through O_DIRECT begins where the file happens to end
+  if (f.direct && f.append) return;
+  const end = w.length();
+  const start = f.append ? c.size : Math.min(w.position(c.size), w.max_size - end - w.bsize);
+  const [pos, len] = aligned(w, f, start, end);
+  const data = pattern(w, len);
+  const what = `pwrite ${f.direct ? "direct " : ""}fd ${f.fd} inode ${f.node.id}: ${data.length} at ${pos} of ${c.size}`;
   const r = await w.call(what, null, () => w.p.pwrite(f.fd, data, pos), data.length);
   if (typeof r === "object") {
     if (r.value !== data.length && !(await w.tight(data.length))) w.fail(`wrote ${r.value}`);
@@ -240,6 +252,7 @@ export async function fsync(w: Work): Promise<void> {
 export async function copy(w: Work): Promise<void> {
   const [from, to] = [any(w), any(w)];
   if (!from || !to || from.node === to.node || to.append) return;
+  if (from.direct || to.direct) return;
   const a = await w.contents(from);
   const b = await w.contents(to);
   const len = w.length();

@@ -2,6 +2,7 @@
 import {
   O_APPEND,
   O_CREAT,
+  O_DIRECT,
   O_EXCL,
   O_RDWR,
   O_TMPFILE,
@@ -36,7 +37,8 @@ export async function create(w: Work): Promise<void> {
   const append = w.chance(6);
   const excl = w.chance(5);
   const trunc = w.chance(4);
-  let flags = O_RDWR | O_CREAT | (append ? O_APPEND : 0);
+  const direct = w.chance(6);
+  let flags = O_RDWR | O_CREAT | (append ? O_APPEND : 0) | (direct ? O_DIRECT : 0);
   if (excl) flags |= O_EXCL;
   if (trunc) flags |= O_TRUNC;
   if (w.open.length >= MAX_OPEN) await close(w);
@@ -51,7 +53,7 @@ export async function create(w: Work): Promise<void> {
     node.data.truncate(0);
   }
   node.users++;
-  w.open.push({ fd: r.value, node, append });
+  w.open.push({ fd: r.value, node, append, direct });
   await w.contents(w.open.at(-1)!);
   await check_stat(w, path, node);
 }
@@ -62,12 +64,13 @@ export async function reopen(w: Work): Promise<void> {
   if (!at) return;
   if (w.open.length >= MAX_OPEN) await close(w);
   const append = w.chance(8);
-  const r = await w.call(`open ${at.path}`, null, () =>
-    w.p.open(at.path, O_RDWR | (append ? O_APPEND : 0)),
-  );
+  const direct = !append && w.chance(5);
+  const flags = O_RDWR | (append ? O_APPEND : 0) | (direct ? O_DIRECT : 0);
+  const what = `open ${at.path} ${flags.toString(8)}`;
+  const r = await w.call(what, null, () => w.p.open(at.path, flags));
   if (typeof r !== "object") return;
   at.node.users++;
-  const f = { fd: r.value, node: at.node, append };
+  const f = { fd: r.value, node: at.node, append, direct };
   w.open.push(f);
   await w.contents(f);
 }
@@ -90,7 +93,7 @@ export async function tmpfile(w: Work): Promise<void> {
   n.nlink = 0;
   if (d.node.mode & 0o2000) n.gid = d.node.gid;
   n.users++;
-  w.open.push({ fd: r.value, node: n, append: false });
+  w.open.push({ fd: r.value, node: n, append: false, direct: false });
   if (w.chance(2)) return;
   const name = w.name();
   if (d.node.entries!.has(name)) return;

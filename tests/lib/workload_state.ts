@@ -11,6 +11,8 @@ export interface OpenFile {
   fd: number;
   node: Node;
   append: boolean;
+  /** O_DIRECT: whole blocks only. */
+  direct: boolean;
 }
 export interface Mapping {
   addr: number;
@@ -231,8 +233,9 @@ export async function read_contents(p: Process, fd: number): Promise<Contents> {
     }
     const to = await p.lseek(fd, from, SEEK_HOLE);
     for (let pos = from; pos < to; ) {
-      const buf = new Uint8Array(Math.min(1 << 18, to - pos));
-      const n = await p.pread(fd, buf, pos);
+      // whole blocks, as O_DIRECT wants them
+      const buf = new Uint8Array(Math.min(1 << 18, Math.ceil((to - pos) / 4096) * 4096));
+      const n = Math.min(await p.pread(fd, buf, pos), to - pos);
       if (n === 0) break;
       const got = buf.subarray(0, n);
       if (got.some((x) => x !== 0)) c.write(pos, got);
