@@ -12,8 +12,8 @@
  *
  * Locks: mf_mutex, global and outermost. Then the holder's, or: the DAX entry of the page >
  * i_mmap_rwsem (read) > tasklist_lock.
- * The poison flag of a device page marks it only: the memory may be mapped and used again (recorded).
- * What keeps it from use is the disk's list of bad blocks.
+ * The poison flag of a device page marks it only: the memory may be mapped and used again
+ * (recorded). What keeps it from use is the disk's list of bad blocks.
  */
 import { capable } from "../kernel/cred.ts";
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";

@@ -112,8 +112,8 @@ export function put_dax(dev: dax_device | null): void {
 }
 
 /**
- * Ends a device: its holder hears "all of it failed" first (from 6.8 on, that it is about to go), then
- * no new use begins, then the uses under way are waited for, then the holder is forgotten.
+ * Ends a device: its holder hears "all of it failed" first (from 6.8 on, that it is about to go),
+ * then no new use begins, then the uses under way are waited for, then the holder is forgotten.
  */
 export async function kill_dax(dev: dax_device | null): Promise<void> {
   if (!dev) return;
@@ -244,7 +244,8 @@ export function dax_copy_to_iter(
   if (!dev.alive) return 0;
   const { kernel } = dev as dax_device_object;
   const good = readable_bytes(kernel, paddr, bytes);
-  // A machine check in a copy that can be broken off: it ends short, and the driver notes the block.
+  // A machine check in a copy that can be broken off: it ends short, and the driver notes the
+  // block.
   if (good < bytes) note_media_error(kernel, paddr + good);
   return good === 0 ? 0 : iter.copy_phys_to_iter(paddr, good);
 }

@@ -1,6 +1,6 @@
 /**
- * kernel/include/mf.ts - memory failure: flags, and the tracepoints by which a walk can be followed.
- * Linux: include/linux/mm.h (MF_*), include/ras/ras_event.h. The tracepoints but for
+ * kernel/include/mf.ts - memory failure: flags, and the tracepoints by which a walk can be
+ * followed. Linux: include/linux/mm.h (MF_*), include/ras/ras_event.h. The tracepoints but for
  * memory_failure_event are this project's own.
  */
 import { define_trace } from "../trace.ts";

@@ -6,8 +6,9 @@
  * they asked for early notice (prctl(PR_MCE_KILL), or the sysctl), as "action optional". The rest
  * find out when they touch the page.
  *
- * Locks: i_mmap_rwsem (read), then tasklist_lock around the collecting; signals are sent after both.
- * Differs: anonymous memory has no reverse map; the page tables of all processes are searched.
+ * Locks: i_mmap_rwsem (read), then tasklist_lock around the collecting; signals are sent after
+ * both. Differs: anonymous memory has no reverse map; the page tables of all processes are
+ * searched.
  */
 import { trace_mf_task, MF_ACTION_REQUIRED } from "../../kernel/include/mf.ts";
 import type {
@@ -34,14 +35,14 @@ export interface to_kill {
   readonly size_shift: number;
 }
 
-interface process {
+interface process_group {
   readonly leader: task_struct;
   readonly threads: task_struct[];
 }
 
 /** All processes with an address space, by pid. */
-function processes(kernel: Kernel): process[] {
-  const byid = new Map<number, process>();
+function processes(kernel: Kernel): process_group[] {
+  const byid = new Map<number, process_group>();
   for (const t of kernel.machine.sched.tasks) {
     if (t.kernel !== kernel || t.mm === null) continue;
     const p = byid.get(t.tgid);
@@ -52,7 +53,7 @@ function processes(kernel: Kernel): process[] {
 }
 
 /** The thread of a process that wants to hear of failures before it meets them, or null. */
-function find_early_kill_thread(p: process): task_struct | null {
+function find_early_kill_thread(p: process_group): task_struct | null {
   const { early_kill } = mf_state_of(p.leader.kernel);
   for (const t of p.threads) {
     const chose = (t.flags & PF_MCE_PROCESS) !== 0;
@@ -62,7 +63,7 @@ function find_early_kill_thread(p: process): task_struct | null {
 }
 
 /** Who of the process is to be told: the running task if it needs the page, else by policy. */
-function task_early_kill(p: process, force_early: boolean): task_struct | null {
+function task_early_kill(p: process_group, force_early: boolean): task_struct | null {
   const { current } = p.leader.kernel;
   if (force_early && p.leader.mm === current.mm) return current;
   return find_early_kill_thread(p);
@@ -84,7 +85,7 @@ function note(t: task_struct, addr: number, lsb: number, signal: string, why: st
 const LATE = "has not asked for early notice";
 
 function add_to_kill(
-  p: process,
+  p: process_group,
   t: task_struct | null,
   page: page,
   vma: vm_area_struct,

@@ -3,12 +3,14 @@
  * one causes. Linux: arch/x86/kernel/cpu/mce/core.c, drivers/acpi/nfit/mce.c; the rest is hardware.
  *
  * Granularity: lines of 64 bytes. The driver does not know of them until an access meets one: then
- * the processor raises a machine check. A program's load gets SIGBUS "action required" for the whole
- * page, after memory_failure(); a kernel's copy stops short (EFAULT or EIO to its caller), and nobody
- * else is told. Either way the owner of the memory notes the block as bad, and refuses it from then
- * on. Stores do not notice, and do not repair: the device does that when asked (clear_poison).
+ * the processor raises a machine check. A program's load gets SIGBUS "action required" for the
+ * whole page, after memory_failure(); a kernel's copy stops short (EFAULT or EIO to its caller),
+ * and nobody else is told. Either way the owner of the memory notes the block as bad, and refuses
+ * it from then on. Stores do not notice, and do not repair: the device does that when asked
+ * (clear_poison).
  *
- * Nothing here costs an access of good memory anything: a frame with bad lines never enters the TLB.
+ * Nothing here costs an access of good memory anything: a frame with bad lines never enters the
+ * TLB.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import { MF_ACTION_REQUIRED } from "../../kernel/include/mf.ts";

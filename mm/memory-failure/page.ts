@@ -1,6 +1,6 @@
 /**
- * mm/memory-failure/page.ts - a bad page of ordinary memory: anonymous, shared, or of the page cache.
- * Linux: mm/memory-failure.c (hwpoison_user_mappings, error_states, soft_offline_page).
+ * mm/memory-failure/page.ts - a bad page of ordinary memory: anonymous, shared, or of the page
+ * cache. Linux: mm/memory-failure.c (hwpoison_user_mappings, error_states, soft_offline_page).
  *
  * A clean page of a file is dropped, and the next access reads it again. For all others the entries
  * that map it become poison entries: who touches one gets SIGBUS. A dirty page of a file is lost:
