@@ -15,6 +15,7 @@ import { S_ISDIR } from "../../kernel/include/stat.ts";
 import { current_time } from "../../kernel/vfs/inode.ts";
 import { filemap_flush } from "../../mm/filemap.ts";
 import { brelse, type buffer_head, sync_dirty_buffer } from "../buffer.ts";
+import { ext4_es_drop } from "./da_reserve.ts";
 import { ext4_bread_create } from "./dirent_write.ts";
 import {
   EXT4_EXTENTS_FL,
@@ -50,7 +51,7 @@ import {
   type handle_t,
   IS_SYNC,
 } from "./ext4_jbd2.ts";
-import { ext4_es_remove_extent } from "./extents_status.ts";
+
 import { init_extent_tree } from "./ialloc.ts";
 import {
   EXT4_MIN_INLINE_DATA_SIZE,
@@ -343,7 +344,7 @@ async function cut(handle: handle_t, inode: inode, iloc: ext4_iloc): Promise<voi
   await ext4_journal_get_write_access(handle, inode.i_sb, iloc.bh);
   if (!ext4_test_inode_state(inode, EXT4_STATE_MAY_INLINE_DATA)) {
     // half way into delayed blocks: those are gone with the pages
-    ext4_es_remove_extent(inode, 0, EXT_MAX_BLOCKS);
+    ext4_es_drop(inode, 0, EXT_MAX_BLOCKS);
   }
   const b = iloc.bh.b_data;
   if (room > EXT4_MIN_INLINE_DATA_SIZE) {
