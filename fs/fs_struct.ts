@@ -16,7 +16,9 @@ export function task_fs(task: task_struct): fs_struct {
   return task.fs as fs_struct;
 }
 
-/** The umask for a new name in `dir`: a filesystem with ACLs applies it itself, or a default ACL. */
+/**
+ * The umask for a new name in `dir`: a filesystem with ACLs applies it itself, or a default ACL.
+ */
 export function umask_in(task: task_struct, dir: inode): number {
   return (dir.i_sb.s_flags & SB_POSIXACL) !== 0 ? 0 : task_fs(task).umask;
 }

@@ -198,9 +198,9 @@ function masq(acl: acl_entry[], mode: number): number {
 }
 
 /**
- * Sets the mode of a new inode of `dir` (the VFS leaves the umask to filesystems with ACLs) and says
- * which lists it takes over: ext4_store_inherited_acl() keeps them once the inode is in the inode
- * table.
+ * Sets the mode of a new inode of `dir` (the VFS leaves the umask to filesystems with ACLs) and
+ * says which lists it takes over: ext4_store_inherited_acl() keeps them once the inode is in the
+ * inode table.
  */
 export async function ext4_inherit_acl(inode: inode, dir: inode): Promise<inherited_acl | null> {
   if (!(dir.i_sb.s_flags & SB_POSIXACL) || S_ISLNK(inode.i_mode)) return null;
