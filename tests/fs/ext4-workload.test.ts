@@ -2,8 +2,10 @@
  * Random workloads on ext4: each step against a model; afterwards the media are sound (our check
  * and e2fsck) and a fresh machine reads what the model says.
  */
+import { O_CREAT, O_RDWR, SEEK_DATA, SEEK_HOLE } from "../../kernel/include/fcntl.ts";
 import { run_chaos } from "../lib/chaos.ts";
 import { find_tool } from "../lib/e2fsprogs.ts";
+import { boot_ext4, finish_ext4 } from "../lib/ext4_write.ts";
 import { assert, long_tests, suite } from "../lib/suite.ts";
 import { run_workload, type workload_options } from "../lib/workload.ts";
 
@@ -69,6 +71,26 @@ for (const [mkfs, mount] of CHAOS) {
     long,
   );
 }
+t(
+  "A block written into preallocated space is data for lseek before the page is whole.",
+  async () => {
+    const fs = await boot_ext4({ mkfs: "-b 1024", size: "8M" });
+    const fd = await fs.p.open("/mnt/f", O_RDWR | O_CREAT, 0o644);
+    await fs.p.fallocate(fd, 0, 0, 16384);
+    await fs.p.pwrite(fd, new Uint8Array(1024).fill(1), 5120);
+    assert.is(await fs.p.lseek(fd, 0, SEEK_DATA), 5120);
+    assert.is(await fs.p.lseek(fd, 5120, SEEK_HOLE), 6144);
+    await fs.p.close(fd);
+    await finish_ext4(fs);
+  },
+);
+
+t(
+  "A fault whose page is dropped meanwhile does not take invalidate_lock twice.",
+  () => run_chaos({ seed: 26, tasks: 4, steps: 150, mkfs: "-b 1024", size: "16M" }),
+  long,
+);
+
 if (!find_tool("e2fsck")) t.skip("The real e2fsck agrees.", "e2fsck is not installed");
 
 t.run();
