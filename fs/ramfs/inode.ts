@@ -3,18 +3,32 @@
  * fails.
  * Linux: fs/ramfs/{inode,file-mmu}.c. Page cache only: no block map (FIEMAP), no DAX, no xattrs.
  */
+import { EOPNOTSUPP } from "../../kernel/include/errno.ts";
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../kernel/include/fcntl.ts";
 import type {
   dentry,
+  file,
   file_operations,
   file_system_type,
   inode,
   inode_operations,
+  kstat,
+  path,
   super_block,
 } from "../../kernel/include/fs.ts";
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../kernel/include/stat.ts";
+import {
+  STATX_ATTR_APPEND,
+  STATX_ATTR_IMMUTABLE,
+  STATX_ATTR_NODUMP,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+} from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import {
   current_time,
+  i_size_write,
   inc_nlink,
   init_special_inode,
   inode_init_owner,
@@ -23,6 +37,7 @@ import {
 } from "../../kernel/vfs/inode.ts";
 import { get_next_ino } from "../../kernel/vfs/super.ts";
 import { generic_file_mmap, generic_file_read_iter } from "../../mm/filemap.ts";
+import { truncate_pagecache_range } from "../../mm/truncate.ts";
 import { name_to_bytes } from "../../kernel/lib/utf8.ts";
 import { d_make_root, d_tmpfile } from "../dcache.ts";
 import {
@@ -38,13 +53,38 @@ import {
   simple_unlink,
 } from "../libfs.ts";
 import { simple_setattr } from "../attr.ts";
+import { generic_fillattr } from "../stat.ts";
 import { generic_file_llseek, generic_file_write_iter } from "../read_write.ts";
 import { kill_litter_super, mount_nodev, register_filesystem } from "../super.ts";
 
 const RAMFS_MAGIC = 0x858458f6;
 
+/** As tmpfs, which the recorded machine's root is: nothing is reserved but the size. */
+async function ramfs_fallocate(f: file, mode: number, offset: number, len: number): Promise<void> {
+  const inode = f.f_inode;
+  if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)) !== 0) throw EOPNOTSUPP;
+  const p = inode.i_rwsem.down_write();
+  if (p) await p;
+  try {
+    if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
+      await truncate_pagecache_range(inode, offset, offset + len - 1);
+    } else if ((mode & FALLOC_FL_KEEP_SIZE) === 0 && offset + len > inode.i_size) {
+      i_size_write(inode, offset + len);
+    }
+    inode.i_ctime = current_time(inode);
+  } finally {
+    inode.i_rwsem.up_write();
+  }
+}
+
+function ramfs_getattr(p: path, stat: kstat): void {
+  stat.attributes_mask |= STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND | STATX_ATTR_NODUMP;
+  generic_fillattr(p.dentry.d_inode!, stat);
+}
+
 const ramfs_file_operations: file_operations = Object.freeze({
   name: "ramfs_file_operations",
+  fallocate: ramfs_fallocate,
   read_iter: generic_file_read_iter,
   write_iter: generic_file_write_iter,
   llseek: generic_file_llseek,
@@ -52,7 +92,10 @@ const ramfs_file_operations: file_operations = Object.freeze({
   fsync: noop_fsync,
 });
 
-const ramfs_file_iops: inode_operations = Object.freeze({ setattr: simple_setattr });
+const ramfs_file_iops: inode_operations = Object.freeze({
+  setattr: simple_setattr,
+  getattr: ramfs_getattr,
+});
 const ramfs_symlink_iops: inode_operations = Object.freeze({ setattr: simple_setattr });
 
 /** An inode of the superblock, owned as `dir` says. `dev` for device nodes. */
