@@ -28,6 +28,8 @@ const WRITERS = "sb_writers";
 const PAGEFAULTS = "sb_pagefaults";
 const INTERNAL = "sb_internal";
 const I_RWSEM = "&inode->i_rwsem";
+/** Of an inode that holds an attribute's value (I_MUTEX_XATTR). */
+const EA_RWSEM = "&inode->i_rwsem/3";
 const MMAP = "&mm->mmap_lock";
 const INVALIDATE = "mapping.invalidate_lock";
 const I_MMAP = "&mapping->i_mmap_rwsem";
@@ -105,6 +107,8 @@ const CHAINS: readonly (readonly [why: string, ...classes: string[]])[] = Object
   ["eviction and worker threads", UMOUNT, INTERNAL],
   ["a handle is open while blocks are mapped", HANDLE, PAGE, I_DATA],
   ["attributes and inline data are changed in a handle", HANDLE, XATTR, I_DATA],
+  ["the value of an attribute in an inode of its own", XATTR, EA_RWSEM, I_DATA],
+  ["a page of inline data is set dirty", XATTR, XA_LOCK],
   ["ext4_read_inline_page(), ext4_write_inline_data_end()", PAGE, XATTR],
   ["the list of orphans is changed in a handle", HANDLE, ORPHAN, BUFFER],
   ["ext4 maps blocks below its own lock", I_DATA, BUFFER],
@@ -153,6 +157,7 @@ export const same_class_rules: readonly order_rule[] = Object.freeze(
 
 /** The class as the table names it: without subclass, old names resolved. */
 export function order_name(name: string): string {
+  if (name === EA_RWSEM) return name;
   const at = name.lastIndexOf("/");
   const base = at > 0 && /^\d+$/.test(name.slice(at + 1)) ? name.slice(0, at) : name;
   return ALIASES[base] ?? base;
