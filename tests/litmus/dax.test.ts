@@ -4,8 +4,10 @@
  */
 import * as dax from "../../index.ts";
 import { scenario } from "../../tools/api/scenario.ts";
-import { allow_exactly } from "../lib/explore.ts";
-import { suite } from "../lib/suite.ts";
+import { TLB } from "../../mm/pgtable.ts";
+import { explore } from "../../tools/explore/explore.ts";
+import { allow_exactly, turn } from "../lib/explore.ts";
+import { assert, suite } from "../lib/suite.ts";
 
 const t = suite("litmus/dax");
 const RW = dax.PROT_READ | dax.PROT_WRITE;
@@ -127,6 +129,33 @@ const pmd_pte = scenario(large, async (m) => {
 
 t("PMD against PTE fault (D17): nobody keeps the zero page, nobody sees data go", async () => {
   await allow_exactly(pmd_pte, ["0,0, then 7 and 7", "0,7, then 7 and 7", "7,7, then 7 and 7"]);
+});
+
+/** Truncation whose unmap leaves the cpu's translations behind, unless `flush`. */
+const stale_tlb = (flush: boolean) =>
+  scenario(small, async (m) => {
+    const [a, b] = await mapped_file(m, PAGE, ["app", "truncate"]);
+    const tlb = TLB(a!.p.task.mm!);
+    if (!flush) tlb.flush_range = tlb.flush_page = () => undefined;
+    a!.p.spawn("app", async (p) => {
+      await access(p, ADDR);
+      const size = await size_of(a!);
+      const seen = await access(p, ADDR);
+      if (size === 0 && seen !== "SIGBUS") throw new Error(`reads ${seen} behind the end`);
+    });
+    b!.p.spawn("truncate", (p) => p.ftruncate(b!.fd, 0));
+    await m.run();
+  });
+
+t("canary: a missing flush of the TLB is found by every strategy that promises it", async () => {
+  for (const strategy of ["random", "pct", "dpor"] as const) {
+    const o = { strategy, runs: 200, turn, minimise_runs: 0 };
+    const r = await explore(stale_tlb(false), o);
+    assert.is(r.findings[0]?.outcome.text, "reads 0 behind the end", strategy);
+  }
+  const sound = await explore(stale_tlb(true), { strategy: "dpor", turn });
+  assert.equal(sound.findings, []);
+  assert.ok(sound.complete);
 });
 
 t.run();

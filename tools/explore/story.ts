@@ -86,16 +86,20 @@ class Teller implements SchedObserver {
     if (t.state === TASK_BLOCKED && !wanted) this.add(t, "sleeps", name_of(t.waiting_on!));
   }
 
+  /** While it runs; what the scenario does before and after is no part of the story. */
+  private note(t: task_struct, deed: deed, what: string): void {
+    if (this.machine!.sched.running) this.add(t, deed, what);
+  }
   private add(t: task_struct, deed: deed | "ends", what: string): void {
     const c = this.chapters[this.chapters.length - 1];
-    if (c === undefined || c.pid !== t.pid || !this.machine!.sched.running) return;
+    if (c === undefined || c.pid !== t.pid) return;
     const before = c.deeds[c.deeds.length - 1];
     if (before?.deed === deed && before.what === what) return;
     c.deeds.push({ deed, what });
   }
   private lock(t: task_struct, deed: deed, lock: lock_base, mode: number): void {
     if ((lock as { spins?: boolean }).spins === true) return;
-    this.add(t, deed, name_of(lock) + mode_text(mode));
+    this.note(t, deed, name_of(lock) + mode_text(mode));
   }
   private contended(t: task_struct): void {
     const c = this.chapters[this.chapters.length - 1];
@@ -107,10 +111,10 @@ class Teller implements SchedObserver {
   touch(object: object, write: boolean): void {
     const o = object as { lock_name?: string; peek?: unknown };
     if (o.peek === undefined) return;
-    this.add(this.machine!.sched.current, write ? "writes" : "reads", o.lock_name!);
+    this.note(this.machine!.sched.current, write ? "writes" : "reads", o.lock_name!);
   }
   woken(t: task_struct, on: waitable | null): void {
-    this.add(this.machine!.sched.current, on === null ? "starts" : "wakes", t.toString());
+    this.note(this.machine!.sched.current, on === null ? "starts" : "wakes", t.toString());
   }
 }
 
