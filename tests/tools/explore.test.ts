@@ -439,6 +439,36 @@ t("assertions, kernel bugs, livelocks and foreign promises are told apart", asyn
   }
 });
 
+t("with lockdep an order that did no harm is a finding, and the runs stay the same", async () => {
+  const s = model(async (m) => {
+    const a = new mutex(m, A);
+    const b = new mutex(m, B);
+    for (const [x, y] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      await m.in_task(m.kernel, "alone", async () => {
+        await x.lock();
+        await y.lock();
+        y.unlock();
+        x.unlock();
+      });
+    }
+  });
+  const one = await explore(s, { strategy: "dpor", turn, lockdep: true });
+  assert.is(one.findings[0]?.verdict, "lockdep");
+  assert.match(one.findings[0]!.outcome.text, "&a");
+  // lockdep switches itself off at its first report; the reduction goes on hearing of locks
+  const o = { strategy: "dpor" as const, turn, keep_going: true, minimise_runs: 0 };
+  const without = await explore(abba, o);
+  const both = await explore(abba, { ...o, lockdep: true });
+  assert.is(both.runs, without.runs);
+  assert.equal(both.verdicts, {
+    lockdep: without.verdicts.ok!,
+    deadlock: without.verdicts.deadlock!,
+  });
+});
+
 t("a call that nobody will ever wake is a hang, whoever awaits it", async () => {
   const s = model(async (m) => {
     const queue = new_wait_queue(m, "queue");

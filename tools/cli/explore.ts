@@ -32,6 +32,7 @@ interface cli_options {
   shard?: string;
   seconds?: string;
   maxSteps?: string;
+  lockdep?: true;
   twice?: true;
   keepGoing?: true;
   json?: true;
@@ -62,6 +63,7 @@ function options_of(o: cli_options): plain_options {
     depth: whole(o.depth, "--depth", 1),
     switches: o.with ?? [],
     shard: shard_of(o.shard),
+    lockdep: o.lockdep === true,
     determinism: o.twice === true,
     keep_going: o.keepGoing === true,
   };
@@ -168,7 +170,8 @@ async function run(file: string, o: cli_options): Promise<void> {
       : await explore_here(s, options, note, () => false);
   bar.stop();
   const machine_seed = options.machine_seed ?? s.options.seed ?? 1;
-  const what = { scenario: file, switches: [...options.switches!], machine_seed };
+  const lockdep = options.lockdep === true;
+  const what = { scenario: file, switches: [...options.switches!], machine_seed, lockdep };
   const result = await with_stories(s, found, what);
   if (o.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   else {
@@ -197,6 +200,7 @@ export function register(program: Command): void {
     .option("--shard <i/n>", "explore part i of n; `daxlab merge` joins the parts")
     .option("--seconds <n>", "stop after this time")
     .option("--max-steps <n>", "choices after which a run is given up")
+    .option("--lockdep", "an order of locks that can deadlock is a finding too")
     .option("--twice", "run each schedule twice and compare")
     .option("--keep-going", "do not stop at the first finding")
     .option("--json", "print the result as JSON")

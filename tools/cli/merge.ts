@@ -32,8 +32,8 @@ function run(files: string[], o: { json?: true }): void {
   const all = merge(parts);
   const told = new Map(parts.flatMap((p) => p.findings.map((f) => [f.outcome, f])));
   const findings = all.findings.map((f) => told.get(f.outcome)!);
-  const { scenario, switches, machine_seed } = first!;
-  const result = { ...all, scenario, switches, machine_seed, findings };
+  const { scenario, switches, machine_seed, lockdep } = first!;
+  const result = { ...all, scenario, switches, machine_seed, lockdep, findings };
   const text = o.json ? JSON.stringify(result, null, 2) : exploration_text(result);
   process.stdout.write(`${text}\n`);
   process.exitCode = findings.length > 0 ? 1 : 0;

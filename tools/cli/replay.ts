@@ -8,6 +8,7 @@ import { check_switches, load_scenario, turn } from "./scenarios.ts";
 interface replay_options {
   stacks?: true;
   trace?: true;
+  lockdep?: true;
   json?: true;
 }
 
@@ -31,6 +32,7 @@ async function run(text: string, o: replay_options): Promise<void> {
     seed: r.seed,
     switches: r.switches,
     stacks: o.stacks === true,
+    lockdep: o.lockdep === true,
     stop_at_report: true,
     turn,
     on_boot: (m) => {
@@ -59,6 +61,7 @@ export function register(program: Command): void {
     .argument("<string>", "as printed by explore: SCENARIO[+SWITCH...]:SEED:CHOICES")
     .option("--stacks", "say where in the source each lock was taken")
     .option("--trace", "show the kernel's trace events")
+    .option("--lockdep", "judge the order of locks too")
     .option("--json", "print the story as JSON")
     .action(run);
 }

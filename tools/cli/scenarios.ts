@@ -59,6 +59,7 @@ export interface explore_json extends Omit<exploration, "findings"> {
   scenario: string;
   switches: string[];
   machine_seed: number;
+  lockdep: boolean;
   findings: (finding & { replay: string; story: story })[];
 }
 
@@ -66,6 +67,7 @@ export interface explored {
   scenario: string;
   switches: string[];
   machine_seed: number;
+  lockdep: boolean;
 }
 
 export async function with_stories(
@@ -82,7 +84,8 @@ export async function with_stories(
       seed: what.machine_seed,
       choices,
     });
-    const options = { switches: what.switches, seed: what.machine_seed, turn };
+    const { switches, machine_seed: seed, lockdep } = what;
+    const options = { switches, seed, lockdep, turn };
     const told = await tell(s, choices, { ...options, stop_at_report: true });
     const outcome = { ...f.outcome, value: null };
     findings.push({ ...f, outcome, replay, story: told.story });
@@ -99,7 +102,7 @@ function counts(e: explore_json): string {
   return `${plural(e.runs, "schedule")} (${list.join(", ")}${given_up}) by ${e.strategy}${all}`;
 }
 
-function finding_text(f: explore_json["findings"][number]): string {
+function finding_text(f: explore_json["findings"][number], lockdep: boolean): string {
   const o = f.outcome;
   const least = f.minimal ? "; none with fewer switches shows it" : "";
   const size = `${plural(Math.max(0, o.switches - 1), "context switch").replace(/hs$/, "hes")}`;
@@ -109,14 +112,17 @@ function finding_text(f: explore_json["findings"][number]): string {
     "",
     story_text(f.story),
     "",
-    `again:  daxlab replay '${f.replay}'`,
+    `again:  daxlab replay '${f.replay}'${lockdep ? " --lockdep" : ""}`,
   ].join("\n");
 }
 
 /** For people. */
 export function exploration_text(e: explore_json): string {
   const on = e.switches.length > 0 ? ` with ${e.switches.join(", ")}` : "";
-  const out = [`${e.scenario}${on}: ${counts(e)}`, ...e.findings.map(finding_text)];
+  const out = [
+    `${e.scenario}${on}: ${counts(e)}`,
+    ...e.findings.map((f) => finding_text(f, e.lockdep)),
+  ];
   if (e.out_of_time) out.push("The time was over before the schedules were.");
   if (e.findings.length === 0 && e.promise !== "") out.push(e.promise);
   return out.join("\n");

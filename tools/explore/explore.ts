@@ -46,6 +46,8 @@ export interface explore_options {
   max_ms?: number;
   now?: () => number;
   turn?: () => Promise<void>;
+  /** Validate the order of locks in each run. */
+  lockdep?: boolean;
   /** Run each schedule twice and compare. */
   determinism?: boolean;
   /** Go on after a finding, to count outcomes. */
@@ -125,6 +127,7 @@ class Exploration {
       ...(o.switches ? { switches: o.switches } : {}),
       ...(o.max_steps ? { max_steps: o.max_steps } : {}),
       ...(o.turn ? { turn: o.turn } : {}),
+      ...(o.lockdep ? { lockdep: true } : {}),
     };
     this.out = {
       strategy: this.strategy.name,

@@ -16,7 +16,8 @@ import { type explore_strategy, Nondeterminism, Pruned } from "./strategy.ts";
 
 /**
  * deadlock: tasks wait for each other. hang: tasks sleep and nobody is left who could wake them (a
- * lost wake-up). bug: the kernel's own checks. failed: the scenario threw (an assertion, an
+ * lost wake-up). bug: the kernel's own checks. lockdep: no harm done, but an order of locks that can.
+ * failed: the scenario threw (an assertion, an
  * invariant). limit: too many steps (livelock). foreign: waits for something outside the Machine.
  * pruned: given up as a repetition.
  */
@@ -25,6 +26,7 @@ export type verdict =
   | "deadlock"
   | "hang"
   | "bug"
+  | "lockdep"
   | "failed"
   | "limit"
   | "foreign"
@@ -50,6 +52,8 @@ export interface run_options extends recorder_options {
   seed?: number;
   switches?: readonly string[];
   stacks?: boolean;
+  /** Validate the order of locks too. */
+  lockdep?: boolean;
   /** Called with the machine before the body runs. */
   on_boot?: (m: Machine) => void;
   /**
@@ -99,13 +103,20 @@ export async function run_once(
     strategy: recorder,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
     ...(options.stacks ? { stacks: true } : {}),
+    ...(options.lockdep ? { lockdep: true } : {}),
   });
+  const orders: { text: string }[] = [];
+  if (m.lockdep !== null) m.events.on("lockdep", (r: { text: string }) => orders.push(r));
   options.on_boot?.(m);
   const body = body_of(s, m, new Set(options.switches));
   const end = options.turn ? await watched(body, options.turn) : await body;
   strategy.end?.();
   const problem = strategy.problem?.();
   const out = judge(m, problem ? { error: problem } : (end ?? { error: stuck(m) }), end === null);
+  if (out.verdict === "ok" && orders.length > 0) {
+    out.verdict = "lockdep";
+    out.text = orders[0]!.text;
+  }
   const choices = recorder.choices;
   const steps = recorder.reported_at >= 0 ? recorder.reported_at : choices.length;
   return { ...out, choices, steps, switches: recorder.switches };

@@ -150,6 +150,7 @@ const HEADLINE: Readonly<Record<string, string>> = Object.freeze({
 export function ending_text(o: Pick<outcome, "verdict" | "text" | "report">): string {
   if (o.report !== null) return describe_deadlock(o.report);
   if (o.verdict === "ok") return "";
+  if (o.verdict === "lockdep") return o.text.trimEnd();
   return `${HEADLINE[o.verdict] ?? o.verdict}: ${o.text.trimEnd()}`;
 }
 
