@@ -16,10 +16,9 @@ import { type explore_strategy, Nondeterminism, Pruned } from "./strategy.ts";
 
 /**
  * deadlock: tasks wait for each other. hang: tasks sleep and nobody is left who could wake them (a
- * lost wake-up). bug: the kernel's own checks. lockdep: no harm done, but an order of locks that can.
- * failed: the scenario threw (an assertion, an
- * invariant). limit: too many steps (livelock). foreign: waits for something outside the Machine.
- * pruned: given up as a repetition.
+ * lost wake-up). bug: the kernel's own checks. lockdep: no harm done, but an order of locks that
+ * can. failed: the scenario threw (an assertion, an invariant). limit: too many steps (livelock).
+ * foreign: waits for something outside the Machine. pruned: given up as a repetition.
  */
 export type verdict =
   | "ok"
