@@ -7,7 +7,7 @@
  * lockdep/graph.ts (order), mark() and lockdep/usage.ts (interrupts), wait types in traits.ts.
  * Cost: machine.dep is null unless asked for. When on, an acquisition whose chain of held classes
  * was seen before is a few loads; a new chain searches the graph. Stacks are recorded at the first
- * sighting of an edge only.
+ * sighting of an edge only; a run that ended in a report is repeated with machine.stacks.
  * Differs: chains are kept as a tree, not as hashes, so two never collide; the search finds strong
  * cycles that Linux can miss (graph.ts); classes of the order table (order.ts) start with its
  * edges.
@@ -109,6 +109,8 @@ export class Lockdep implements LockObserver {
   private readonly order: boolean;
   private readonly sites: boolean;
   private known: Set<string> | null = null;
+  /** After the first report. */
+  private off = false;
 
   constructor(machine: Machine, opts: lockdep_options = {}) {
     this.machine = machine;
@@ -140,6 +142,7 @@ export class Lockdep implements LockObserver {
     subclass: number,
     trylock: boolean,
   ): void {
+    if (this.off) return;
     const ts = (task.dep_state as dep_task | null) ?? this.task_state(task);
     const nest = task.waiting_nest;
     if (nest !== null) task.waiting_nest = null;
@@ -180,7 +183,7 @@ export class Lockdep implements LockObserver {
     h.trylock = trylock;
     h.nest = nest;
     h.references = 0;
-    h.site = site;
+    h.site = site === null && this.machine.stacks ? call_site() : site;
     const depth = ts.depth;
     const below = depth === 0 ? null : ts.held[depth - 1]!;
     const head = below === null || below.context !== ts.context;
@@ -236,6 +239,7 @@ export class Lockdep implements LockObserver {
   }
 
   release(task: task_struct, lock: lock_base, _mode: number): void {
+    if (this.off) return;
     const ts = (task.dep_state as dep_task | null) ?? this.task_state(task);
     const top = ts.depth - 1;
     const h = top >= 0 ? ts.held[top]! : null;
@@ -293,14 +297,15 @@ export class Lockdep implements LockObserver {
 
   /** Waits for all holders without becoming one: synchronize_srcu(), a commit. */
   sync(task: task_struct, lock: lock_base): void {
+    if (this.off) return;
     this.acquire(task, lock, 0, 0, false);
-    if (this.machine.dep !== null) this.release(task, lock, 0);
+    this.release(task, lock, 0);
   }
 
   /** Nothing is held: the quick test at the end of a system call. */
   clean(task: task_struct): boolean {
     const ts = task.dep_state as dep_task | null;
-    return ts === null || ts.depth === 0;
+    return ts === null || ts.depth === 0 || this.off;
   }
 
   // ------------------------------------------------------------------ classes and tasks
@@ -475,6 +480,7 @@ export class Lockdep implements LockObserver {
 
   /** The interrupt state of a task changed. `on`: usage bits (a mask) that its locks get by it. */
   irq_state(task: task_struct, on: number): void {
+    if (this.off) return;
     const ts = (task.dep_state as dep_task | null) ?? this.task_state(task);
     const hardirq = task.hardirq_context > 0;
     const softirq = task.softirq_context > 0;
@@ -515,6 +521,7 @@ export class Lockdep implements LockObserver {
   // ------------------------------------------------------------------ misuse, reports
 
   misuse(task: task_struct, lock: lock_base | null, what: lock_misuse, text = ""): void {
+    if (this.off) return;
     const ts = (task.dep_state as dep_task | null) ?? this.task_state(task);
     const use = lock === null ? null : use_of(lock, 0, this.sites ? call_site() : null);
     const notes = text === "" ? [] : [text];
@@ -555,15 +562,18 @@ export class Lockdep implements LockObserver {
   }
 
   report(ts: dep_task, bug: lockdep_bug, facts: report_facts = NO_FACTS): void {
-    if (!this.keep_going && this.reports.length > 0) return;
+    if (this.off) return;
     const r = make_report(ts, bug, this.machine.clock.now_ns, facts);
     if (this.keep_going) {
       const key = `${bug} ${r.lock?.lock} ${r.other?.lock} ${r.notes.join()}`;
       this.known ??= new Set();
       if (this.known.has(key)) return;
       this.known.add(key);
-    } else if (this.machine.dep === this) {
-      this.machine.dep = null;
+    } else {
+      this.off = true;
+      // Somebody may have put himself before it and wants to hear on.
+      const listened_to = Object.hasOwn(this, "acquire");
+      if (this.machine.dep === this && !listened_to) this.machine.dep = null;
     }
     this.reports.push(r);
     const kernel = ts.task.kernel ?? this.machine.kernels[0];

@@ -1,4 +1,8 @@
-/** `daxlab locks`: every lock and every step is in each of its forms. */
+/**
+ * `daxlab locks`: every lock and every step is in each of its forms. `run --lockdep`: a report is
+ * made again with stacks.
+ */
+import { lock_class, rw_semaphore } from "../../kernel/locking/locks.ts";
 import { known_classes, order_skeleton } from "../../kernel/locking/order.ts";
 import {
   order_dot,
@@ -7,6 +11,8 @@ import {
   order_svg,
   order_text,
 } from "../../tools/cli/locks_draw.ts";
+import type { Machine } from "../../tools/api/machine.ts";
+import { run_reported, scenario } from "../../tools/api/scenario.ts";
 import { assert, suite } from "../lib/suite.ts";
 
 const t = suite("tools/locks");
@@ -71,6 +77,50 @@ t("the JSON says what may be taken inside each lock", () => {
   assert.ok(of("&inode->i_rwsem").inside.includes("&mm->mmap_lock"));
   assert.not.ok(of("&mm->mmap_lock").inside.includes("&inode->i_rwsem"));
   assert.is(of("&page->lock").unseen, true);
+});
+
+/** One task that takes mmap_lock and then i_rwsem. */
+const inverted = scenario({ bare: true, lockdep: true }, async (m) => {
+  const i_rwsem = new rw_semaphore(m, lock_class("&inode->i_rwsem"));
+  const mmap_lock = new rw_semaphore(m, lock_class("mmap_lock"));
+  m.spawn(m.kernel, "java", async function munmap() {
+    await mmap_lock.down_write();
+    await i_rwsem.down_read();
+    i_rwsem.up_read();
+    mmap_lock.up_write();
+  });
+  await m.run();
+});
+
+t("a scenario with a report runs again with stacks", async () => {
+  const machines: Machine[] = [];
+  const { machine } = await run_reported(inverted, (m) => void machines.push(m));
+  assert.is(machines.length, 2);
+  assert.is(machine, machines[1]);
+  const r = machine.lockdep!.reports[0]!;
+  assert.is(r.bug, "circular");
+  assert.match(r.holds[0]!.site ?? "", /munmap \(tests\/tools\/locks\.test\.ts:\d+\)/);
+  assert.match(machine.dmesg(), /WARNING: lockdep/);
+  const off = await run_reported(inverted, null, { lockdep: false });
+  assert.is(off.machine.lockdep, null);
+});
+
+t("who listens before lockdep hears on after its first report", async () => {
+  const heard: string[] = [];
+  const twice = scenario({ bare: true, lockdep: true }, async (m) => {
+    const dep = m.lockdep!;
+    const acquire = dep.acquire.bind(dep);
+    dep.acquire = (task, lock, mode, sub, tried) => {
+      heard.push(lock.lock_name);
+      acquire(task, lock, mode, sub, tried);
+    };
+    await inverted.body(m, new Set());
+    assert.is(dep.reports.length, 1);
+    await inverted.body(m, new Set());
+    assert.is(dep.reports.length, 1);
+  });
+  await run_reported(twice, null, { stacks: true });
+  assert.equal(heard, ["mmap_lock", "&inode->i_rwsem", "mmap_lock", "&inode->i_rwsem"]);
 });
 
 t.run();

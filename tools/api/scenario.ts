@@ -77,19 +77,25 @@ export async function run_scenario(
 }
 
 /**
- * Runs a scenario; when it ends in a deadlock or a hang it is run again with stacks on, so that the
- * report says where each lock was taken.
+ * Runs a scenario; when it ends in a deadlock, a hang or a lockdep report it is run again with
+ * stacks on, so that the report says where each lock was taken.
  */
 export async function run_reported(
   s: scenario,
   observe: observer | null = null,
+  over: Partial<scenario_options> = {},
 ): Promise<scenario_result> {
+  const again = (): Promise<scenario_result> =>
+    run_scenario(s, { ...over, stacks: true }, [], observe);
+  let r: scenario_result;
   try {
-    return await run_scenario(s, {}, [], observe);
+    r = await run_scenario(s, over, [], observe);
   } catch (e) {
     if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
-    return await run_scenario(s, { stacks: true }, [], observe);
+    return await again();
   }
+  const { lockdep, stacks } = r.machine;
+  return lockdep === null || lockdep.reports.length === 0 || stacks ? r : await again();
 }
 
 /**

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
+import type { Machine } from "../api/machine.ts";
 import { user_error } from "./errors.ts";
 import { read_image } from "./files.ts";
 import { import_script } from "./script_loader.ts";
@@ -9,6 +10,13 @@ import { import_script } from "./script_loader.ts";
 interface run_options {
   image?: string;
   trace?: true;
+  lockdep?: true;
+}
+
+/** Orders of locks that could deadlock, though this run did not. */
+function print_lockdep(reports: readonly { text: string }[]): void {
+  for (const r of reports) process.stdout.write(`${r.text}\n`);
+  if (reports.length > 0) process.exitCode = 1;
 }
 
 async function run_sys(file: string, options: run_options): Promise<void> {
@@ -18,9 +26,11 @@ async function run_sys(file: string, options: run_options): Promise<void> {
   try {
     const r = await run_script(readFileSync(file, "utf8"), {
       ...(options.image === undefined ? {} : { image: read_image(options.image) }),
+      ...(options.lockdep === undefined ? {} : { lockdep: true }),
       trace_all: options.trace === true,
       on_line: (line) => process.stdout.write(`${line}\n`),
     });
+    print_lockdep(r.machine.lockdep?.reports ?? []);
     if (r.unsupported !== null) throw new user_error(`not built yet: ${r.unsupported}`, 1);
   } catch (e) {
     if (e instanceof ScriptError) throw new user_error(`${file}: ${e.message}`);
@@ -29,11 +39,11 @@ async function run_sys(file: string, options: run_options): Promise<void> {
 }
 
 /** Runs a module's scenario; a deadlock is told with where each lock was taken. */
-async function run_module(module: Record<string, unknown>): Promise<void> {
+async function run_module(module: Record<string, unknown>, lockdep: boolean): Promise<void> {
   const { is_scenario, run_reported } = await import("../api/scenario.ts");
   const { Deadlock, Hang } = await import("../../kernel/locking/report.ts");
   if (!is_scenario(module.default)) return;
-  const live: { machine?: { sched: { foreign(): string | null } } } = {};
+  const live: { machine?: Machine } = {};
   const drained = (): void => {
     const who = live.machine?.sched.foreign() ?? "the scenario waits for something nobody settles";
     process.stderr.write(`daxlab: nothing is left to do, but ${who}\n`);
@@ -41,15 +51,17 @@ async function run_module(module: Record<string, unknown>): Promise<void> {
   };
   process.once("beforeExit", drained);
   try {
-    await run_reported(module.default, (m) => {
+    const observe = (m: Machine): void => {
       live.machine = m;
-    });
+    };
+    await run_reported(module.default, observe, lockdep ? { lockdep } : {});
   } catch (e) {
     if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
     process.stdout.write(`${e.message}\n`);
     process.exitCode = 1;
   } finally {
     process.off("beforeExit", drained);
+    print_lockdep(live.machine?.lockdep?.reports ?? []);
   }
 }
 
@@ -60,6 +72,7 @@ export function register(program: Command): void {
     .argument("<script>", '.ts, .js, .mjs (`import { Machine } from "daxlab"` works), or .sys')
     .argument("[args...]", "left in process.argv for the script")
     .option("--image <img>", ".sys only: the device holds this image (may be gzip'd)")
+    .option("--lockdep", "also report orders of locks that could deadlock (a module: its scenario)")
     .option("--trace", ".sys only: show the fault trace of every operation")
     .passThroughOptions()
     .action(async (script: string, args: string[], options: run_options) => {
@@ -68,6 +81,6 @@ export function register(program: Command): void {
         throw new user_error("--image and --trace go with a .sys case");
       }
       process.argv = [process.argv[0]!, path.resolve(script), ...args];
-      await run_module(await import_script(script));
+      await run_module(await import_script(script), options.lockdep === true);
     });
 }
