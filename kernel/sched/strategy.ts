@@ -67,7 +67,6 @@ export class random_strategy implements Scheduler {
   constructor(random: Random, seed: number) {
     this.random = random;
     this.seed = seed;
-    random.reseed(seed);
   }
   new_execution(): void {
     this.random.reseed(this.seed);
