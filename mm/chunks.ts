@@ -18,8 +18,11 @@
  */
 import { assert } from "../kernel/assert.ts";
 
-export const CHUNK_SIZE = 1 << 17;
+export const CHUNK_SIZE = 1 << 18;
 export const LINE_SIZE = 64;
+/** Chunks are cut from larger pieces: fewer for the collector to look after. */
+const SLAB_SIZE = 1 << 20;
+const NO_SLAB = new ArrayBuffer(0);
 const LINES_PER_CHUNK = CHUNK_SIZE / LINE_SIZE;
 /** What was never written reads as this. Never stored to. */
 const ZEROS = new Uint8Array(CHUNK_SIZE);
@@ -76,6 +79,9 @@ export class media {
   /** The chunk of zeros, for comparing with. Never stored to. */
   readonly zeros: Uint8Array;
   #undo: undo_log | null = null;
+  /** Where the next chunks come from. */
+  #slab: ArrayBuffer = NO_SLAB;
+  #slab_used = SLAB_SIZE;
 
   constructor(size: number, image?: media_image) {
     this.size = size;
@@ -88,11 +94,23 @@ export class media {
     for (let i = 0; i < image.chunks.length; i++) this.rd[i] = image.chunks[i] ?? this.zeros;
   }
 
+  /** A chunk of zeros of its own. */
+  #fresh(): Uint8Array {
+    if (this.#slab_used === SLAB_SIZE) {
+      this.#slab = new ArrayBuffer(SLAB_SIZE);
+      this.#slab_used = 0;
+    }
+    const c = new Uint8Array(this.#slab, this.#slab_used, CHUNK_SIZE);
+    this.#slab_used += CHUNK_SIZE;
+    return c;
+  }
+
   /** Makes chunk `index` storable and returns it. */
   privatize(index: number): Uint8Array {
     const old = this.rd[index]!;
     this.#undo?.chunks.push({ index, rd: old });
-    const fresh = old === this.zeros ? new Uint8Array(CHUNK_SIZE) : old.slice();
+    const fresh = this.#fresh();
+    if (old !== this.zeros) fresh.set(old);
     this.rd[index] = fresh;
     this.wr[index] = fresh;
     return fresh;
