@@ -5,6 +5,7 @@
  * draw in one place does not shift the numbers of another. Algorithms: Blackman and Vigna (public
  * domain).
  */
+import { assert } from "./assert.ts";
 function rotl(x: number, k: number): number {
   return ((x << k) | (x >>> (32 - k))) >>> 0;
 }
@@ -64,6 +65,7 @@ export class Random {
 
   /** 0 .. n-1, without bias; n in 1 .. 2^32. */
   below(n: number): number {
+    assert(n > 0 && n <= 0x100000000, "a random choice of more than 2^32");
     const limit = 0x100000000 - (0x100000000 % n);
     let v = this.u32();
     while (v >= limit) v = this.u32();

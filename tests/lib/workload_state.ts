@@ -66,7 +66,8 @@ export class Work {
   // --- chance
 
   below(n: number): number {
-    return this.rng.below(n);
+    // sparse files are larger than what 32 random bits reach
+    return n < 2 ** 32 ? this.rng.below(n) : this.rng.u53() % n;
   }
   chance(one_in: number): boolean {
     return this.rng.below(one_in) === 0;
