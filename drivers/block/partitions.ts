@@ -50,7 +50,7 @@ function mbr_entries(sector: Uint8Array): mbr_entry[] | null {
   });
 }
 
-/** The chain of logical partitions: each link's start counts from itself, the next from the first. */
+/** The chain of logical partitions: a start counts from its link, the next link from the first. */
 function logical(read: reader, base: number, out: found_partition[]): void {
   let at = base;
   for (let partno = 5; partno < 5 + MAX_LOGICAL; partno++) {
@@ -95,7 +95,8 @@ function gpt(read: reader, lba: number, block: number): found_partition[] | null
   const [nr, entry] = [view.getUint32(80, true), view.getUint32(84, true)];
   if (entry !== 128 || nr === 0 || nr > GPT_MAX_ENTRIES) return null;
   const table = read(u64_at(view, 72), Math.ceil((nr * entry) / block));
-  if (table === null || crc32(table.subarray(0, nr * entry)) !== view.getUint32(88, true)) return null;
+  if (table === null || crc32(table.subarray(0, nr * entry)) !== view.getUint32(88, true))
+    return null;
   const t = new DataView(table.buffer, table.byteOffset, table.length);
   const [first_usable, last_usable] = [u64_at(view, 40), u64_at(view, 48)];
   const out: found_partition[] = [];

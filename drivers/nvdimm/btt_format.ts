@@ -70,9 +70,7 @@ export function btt_arena_layout(size: number, lbasize: number): arena_layout {
   const internal_lbasize = round_up(lbasize, INT_LBASIZE_ALIGNMENT);
   const logsize = round_up(BTT_DEFAULT_NFREE * LOG_GRP_SIZE, BTT_PG_SIZE);
   const available = size - (size % BTT_PG_SIZE) - 2 * BTT_PG_SIZE - logsize;
-  const internal_nlba = Math.floor(
-    (available - BTT_PG_SIZE) / (internal_lbasize + MAP_ENT_SIZE),
-  );
+  const internal_nlba = Math.floor((available - BTT_PG_SIZE) / (internal_lbasize + MAP_ENT_SIZE));
   const external_nlba = internal_nlba - BTT_DEFAULT_NFREE;
   const mapsize = round_up(external_nlba * MAP_ENT_SIZE, BTT_PG_SIZE);
   const mapoff = BTT_PG_SIZE + available - mapsize;
@@ -216,7 +214,10 @@ export function log_decode(view: DataView, off: number): log_entry {
 export function log_encode(e: log_entry): Uint8Array {
   const out = new Uint8Array(LOG_ENT_SIZE);
   const view = new DataView(out.buffer);
-  [e.lba, e.old_map, e.new_map, e.seq].forEach((v, i) => view.setUint32(i * 4, v, true));
+  view.setUint32(0, e.lba, true);
+  view.setUint32(4, e.old_map, true);
+  view.setUint32(8, e.new_map, true);
+  view.setUint32(12, e.seq, true);
   return out;
 }
 

@@ -289,7 +289,10 @@ export function namespace_set_sector_size(ns: nd_namespace, size: number): void 
 }
 
 /** What will claim it: the abstraction GUID of a version 1.2 label. */
-export function namespace_set_holder_class(ns: nd_namespace, cls: "" | "btt" | "pfn" | "dax"): void {
+export function namespace_set_holder_class(
+  ns: nd_namespace,
+  cls: "" | "btt" | "pfn" | "dax",
+): void {
   check_idle(ns);
   const v11 = ns.region.mappings.some((m) => (m.nvdimm.ndd?.nslabel_size ?? 256) < 256);
   const real: claim_class = cls === "btt" && !v11 ? "btt2" : cls;

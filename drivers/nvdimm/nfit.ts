@@ -122,7 +122,7 @@ export function nfit_register(kernel: Kernel, o: nvdimm_options): nvdimm_bus {
   const parts = o.dimms.map(split_image);
   const dimms = o.dimms.map((d, i) => make_dimm(bus, d, parts[i]!));
   if (o.interleave) make_region(bus, dimms, o.set_image ?? interleaved(parts));
-  else dimms.forEach((d, i) => make_region(bus, [d], parts[i]!.pmem));
+  else for (const [i, d] of dimms.entries()) make_region(bus, [d], parts[i]!.pmem);
   return bus;
 }
 

@@ -102,7 +102,11 @@ export function nd_sysfs(kernel: Kernel, path: string): sysfs_attr {
   if (region) return attr_of(REGION, region, attr);
   const ns = regions.flatMap((r) => r.namespaces).find((n) => n.name === name);
   if (ns) return attr_of(NAMESPACE, ns, attr);
-  return attr_of(CLAIM, regions.flatMap((r) => r.claims).find((c) => c.name === name), attr);
+  return attr_of(
+    CLAIM,
+    regions.flatMap((r) => r.claims).find((c) => c.name === name),
+    attr,
+  );
 }
 
 /** `path` is what follows /sys/bus/dax/devices/. @throws ENOENT */

@@ -54,12 +54,12 @@ function new_disk(lbasize = 512, image?: unknown): sector_disk {
 
 function write(d: sector_disk, lba: number, fill: number): void {
   const bytes = new Uint8Array(d.b.sector_size).fill(fill);
-  bdev_rw_bytes(d.b.disk.part0, REQ_OP_WRITE, lba * d.b.sector_size, bytes, 0, bytes.length);
+  void bdev_rw_bytes(d.b.disk.part0, REQ_OP_WRITE, lba * d.b.sector_size, bytes, 0, bytes.length);
 }
 
 function read(d: sector_disk, lba: number): Uint8Array {
   const bytes = new Uint8Array(d.b.sector_size);
-  bdev_rw_bytes(d.b.disk.part0, REQ_OP_READ, lba * d.b.sector_size, bytes, 0, bytes.length);
+  void bdev_rw_bytes(d.b.disk.part0, REQ_OP_READ, lba * d.b.sector_size, bytes, 0, bytes.length);
   return bytes;
 }
 
@@ -101,7 +101,10 @@ for (const lbasize of btt_lbasize_supported) {
 
 t("IO beyond the end and of half sectors fails", () => {
   const d = new_disk(4096);
-  assert.is(errno_of(() => read(d, d.b.nlba)), EIO);
+  assert.is(
+    errno_of(() => read(d, d.b.nlba)),
+    EIO,
+  );
   const half = new Uint8Array(512);
   assert.is(
     errno_of(() => bdev_rw_bytes(d.b.disk.part0, REQ_OP_WRITE, 0, half, 0, 512)),
@@ -112,7 +115,10 @@ t("IO beyond the end and of half sectors fails", () => {
 t("too small a namespace is refused", () => {
   const kernel = drivers_kernel();
   const region = kernel.phys.add_region({ name: "r", kind: "pmem", size: 8 * MIB });
-  assert.is(errno_of(() => attach(kernel, region)), ENXIO);
+  assert.is(
+    errno_of(() => attach(kernel, region)),
+    ENXIO,
+  );
 });
 
 t("map entries: initial, error, zero, normal", () => {
@@ -135,9 +141,16 @@ t("a sector with a media error fails, stays failed, and is healed by a write", (
   const block = d.kernel.phys.read_u32(entry) & 0x3fffffff;
   const first = (a.dataoff + block * a.internal_lbasize) / 512;
   d.b.bb.set(first, 1);
-  assert.is(errno_of(() => read(d, 3)), EIO);
+  assert.is(
+    errno_of(() => read(d, 3)),
+    EIO,
+  );
   d.b.bb.clear(first, 1);
-  assert.is(errno_of(() => read(d, 3)), EIO, "the map remembers");
+  assert.is(
+    errno_of(() => read(d, 3)),
+    EIO,
+    "the map remembers",
+  );
   write(d, 3, 8);
   assert.ok(read(d, 3).every((v) => v === 8));
 });

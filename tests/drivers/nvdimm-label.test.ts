@@ -77,7 +77,10 @@ for (const version of ["1.1", "1.2"] as const) {
     const seen: number[] = [];
     for (let i = 0; i < 4; i++) {
       make(bus.regions[0]!, 16 * MIB);
-      const now = nd_label_validate(nvdimm_image(bus.dimms[0]!).subarray(64 * MIB), ndd.nslabel_size);
+      const now = nd_label_validate(
+        nvdimm_image(bus.dimms[0]!).subarray(64 * MIB),
+        ndd.nslabel_size,
+      );
       seen.push(now);
       assert.is(now, ndd.ns_current, "the media agree with the driver");
     }
@@ -109,7 +112,10 @@ t("a label with a wrong checksum is not there", () => {
   const slot = nd_label_list(bus.dimms[0]!.ndd!)[0]!.slot;
   image[64 * MIB + 512 + slot * 256 + 20]! ^= 1;
   const found = bus_of({ dimms: [{ image }] }).regions[0]!.namespaces;
-  assert.equal(found.map((n) => n.size), [0]);
+  assert.equal(
+    found.map((n) => n.size),
+    [0],
+  );
 });
 
 t("two broken index blocks mean a region without labels", () => {
@@ -119,7 +125,10 @@ t("two broken index blocks mean a region without labels", () => {
   const region = bus_of({ dimms: [{ image }] }).regions[0]!;
   assert.is(region.nstype, 4);
   assert.is(region.namespaces[0]!.size, 64 * MIB);
-  assert.is(thrown(() => namespace_set_uuid(region.namespaces[0]!, new_uuid(bus.kernel))), ENXIO);
+  assert.is(
+    thrown(() => namespace_set_uuid(region.namespaces[0]!, new_uuid(bus.kernel))),
+    ENXIO,
+  );
 });
 
 t("capacity: first free place, alignment, what is left", async () => {
@@ -128,41 +137,58 @@ t("capacity: first free place, alignment, what is left", async () => {
   const [a, b] = [make(r, 32 * MIB), make(r, 32 * MIB)];
   assert.is(b!.start - r.ndr_start, 32 * MIB);
   assert.is(nd_region_available_dpa(r), 64 * MIB);
-  assert.is(thrown(() => namespace_set_size(a!, 0)), EBUSY);
+  assert.is(
+    thrown(() => namespace_set_size(a!, 0)),
+    EBUSY,
+  );
   const ns = r.ns_seed!;
-  assert.is(thrown(() => namespace_set_size(ns, 16 * MIB)), ENXIO, "no uuid yet");
+  assert.is(
+    thrown(() => namespace_set_size(ns, 16 * MIB)),
+    ENXIO,
+    "no uuid yet",
+  );
   namespace_set_uuid(ns, new_uuid(bus.kernel));
-  assert.is(thrown(() => namespace_set_size(ns, 15 * MIB)), EINVAL);
-  assert.is(thrown(() => namespace_set_size(ns, 80 * MIB)), ENOSPC);
+  assert.is(
+    thrown(() => namespace_set_size(ns, 15 * MIB)),
+    EINVAL,
+  );
+  assert.is(
+    thrown(() => namespace_set_size(ns, 80 * MIB)),
+    ENOSPC,
+  );
   await nd_region_disable(r);
   nd_region_enable(r);
   assert.is(nd_region_allocatable_dpa(r), 64 * MIB);
 });
 
-t("a set of three DIMMs: labels on each, bytes go round, one missing DIMM hides the namespace", () => {
-  const dimms = [1, 2, 3].map((n) => ({
-    size: 48 * MIB,
-    init_labels: "1.2" as const,
-    serial_number: n,
-  }));
-  const bus = bus_of({ dimms, interleave: true });
-  const r = bus.regions[0]!;
-  assert.is(r.align, 48 * MIB);
-  const ns = make(r, 96 * MIB, "set");
-  const bytes = new Uint8Array(3 * 4096).map((_, i) => 1 + Math.floor(i / 4096));
-  bus.kernel.phys.copy_to(ns.start, bytes, 0, bytes.length);
-  bus.dimms.forEach((d, i) => {
-    assert.is(nvdimm_image(d)[0], i + 1);
-    assert.equal(nd_label_list(d.ndd!).map((l) => [l.position, l.nlabel, l.rawsize]), [
-      [i, 3, 32 * MIB],
-    ]);
-  });
-  const images = bus.dimms.map((d, i) => ({ image: nvdimm_image(d), serial_number: i + 1 }));
-  const back = bus_of({ dimms: images, interleave: true }).regions[0]!.namespaces[0]!;
-  assert.is(back.size, 96 * MIB);
-  const other = bus_of({ dimms: [images[0]!, images[2]!, images[1]!], interleave: true });
-  assert.is(other.regions[0]!.namespaces[0]!.size, 0, "DIMMs in another order are another set");
-});
+t(
+  "a set of three DIMMs: labels on each, bytes go round, one missing DIMM hides the namespace",
+  () => {
+    const dimms = [1, 2, 3].map((n) => ({
+      size: 48 * MIB,
+      init_labels: "1.2" as const,
+      serial_number: n,
+    }));
+    const bus = bus_of({ dimms, interleave: true });
+    const r = bus.regions[0]!;
+    assert.is(r.align, 48 * MIB);
+    const ns = make(r, 96 * MIB, "set");
+    const bytes = new Uint8Array(3 * 4096).map((_, i) => 1 + Math.floor(i / 4096));
+    bus.kernel.phys.copy_to(ns.start, bytes, 0, bytes.length);
+    bus.dimms.forEach((d, i) => {
+      assert.is(nvdimm_image(d)[0], i + 1);
+      assert.equal(
+        nd_label_list(d.ndd!).map((l) => [l.position, l.nlabel, l.rawsize]),
+        [[i, 3, 32 * MIB]],
+      );
+    });
+    const images = bus.dimms.map((d, i) => ({ image: nvdimm_image(d), serial_number: i + 1 }));
+    const back = bus_of({ dimms: images, interleave: true }).regions[0]!.namespaces[0]!;
+    assert.is(back.size, 96 * MIB);
+    const other = bus_of({ dimms: [images[0]!, images[2]!, images[1]!], interleave: true });
+    assert.is(other.regions[0]!.namespaces[0]!.size, 0, "DIMMs in another order are another set");
+  },
+);
 
 t("a DIMM's driver that is bound again sees what was written", () => {
   const bus = one("1.2");

@@ -2,6 +2,7 @@
 import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { createGunzip, gunzipSync } from "node:zlib";
+import { CHUNK_SIZE } from "../../mm/chunks.ts";
 import { repo_path } from "./paths.ts";
 
 const GZIP = [0x1f, 0x8b];
@@ -39,8 +40,6 @@ export function read_manifest(folder: string, name: string): any {
   throw new Error(`there is no manifest ${folder}/${name}`);
 }
 
-const CHUNK = 1 << 17;
-
 function is_zero(b: Uint8Array): boolean {
   const words = new BigUint64Array(b.buffer, b.byteOffset, b.length >> 3);
   return words.every((w) => w === 0n);
@@ -67,29 +66,37 @@ export async function read_dimm(
   let stream: Readable = createReadStream(file);
   for (let n = file.split(".gz").length - 1; n > 0; n--) stream = stream.pipe(createGunzip());
   const chunks: (Uint8Array | null)[] = [];
-  let piece = new Uint8Array(CHUNK);
+  let piece = new Uint8Array(CHUNK_SIZE);
   let fill = 0;
   for await (const part of stream as AsyncIterable<Uint8Array>) {
     for (let at = 0; at < part.length; ) {
-      const n = Math.min(CHUNK - fill, part.length - at);
+      const n = Math.min(CHUNK_SIZE - fill, part.length - at);
       piece.set(part.subarray(at, at + n), fill);
       at += n;
       fill += n;
-      if (fill < CHUNK) continue;
+      if (fill < CHUNK_SIZE) continue;
       if (is_zero(piece)) chunks.push(null);
       else {
         chunks.push(piece);
-        piece = new Uint8Array(CHUNK);
+        piece = new Uint8Array(CHUNK_SIZE);
       }
       fill = 0;
     }
   }
-  if (fill > 0) throw new Error(`${name}: no multiple of ${CHUNK} bytes`);
-  const behind = chunks.splice(chunks.length - label_size / CHUNK);
-  const size = chunks.length * CHUNK;
-  const image: sparse_image = { is_media_image: true, size, chunks };
-  if (label_size === 0) return { image, size, label_size };
+  const total = chunks.length * CHUNK_SIZE + fill;
+  if (fill > 0) chunks.push(piece);
+  const size = total - label_size;
   const labels = new Uint8Array(label_size);
-  behind.forEach((b, i) => b && labels.set(b, i * CHUNK));
-  return { image, size, labels, label_size };
+  for (let at = size; at < total; ) {
+    const i = Math.floor(at / CHUNK_SIZE);
+    const o = at % CHUNK_SIZE;
+    const n = Math.min(CHUNK_SIZE - o, total - at);
+    const from = chunks[i];
+    if (from) labels.set(from.subarray(o, o + n), at - size);
+    from?.fill(0, o, o + n);
+    at += n;
+  }
+  chunks.length = Math.ceil(size / CHUNK_SIZE);
+  const image: sparse_image = { is_media_image: true, size, chunks };
+  return label_size === 0 ? { image, size, label_size } : { image, size, labels, label_size };
 }

@@ -16,7 +16,7 @@ import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
 import { ndctl } from "../cmd/ndctl/command.ts";
 import { daxctl } from "../cmd/ndctl/daxctl.ts";
-import { sfdisk, sfdisk_error } from "../cmd/sfdisk.ts";
+import { is_sfdisk_error, sfdisk } from "../cmd/sfdisk.ts";
 import { read_bytes, write_bytes } from "./device_io.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
 
@@ -100,7 +100,7 @@ async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> 
       script,
     );
   } catch (e) {
-    if (!(e instanceof sfdisk_error)) throw e;
+    if (!is_sfdisk_error(e)) throw e;
     [status, stderr] = [1, `sfdisk: ${e.message}\n`];
   } finally {
     invalidate_bdev(bdev);

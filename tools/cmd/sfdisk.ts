@@ -5,8 +5,8 @@
  *
  * Script lines: `label: gpt|dos`, `label-id: ...`, `first-lba: N`, `last-lba: N`, and one line a
  * partition: `start=..., size=..., type=..., name=..., uuid=..., bootable`. Numbers are sectors, or
- * sizes with KiB, MiB, GiB. What is not given is the first free place at a multiple of 1 MiB, and
- * all there is.
+ * sizes with KiB, MiB, GiB. What is not given is the first free place with room, at a multiple of
+ * 1 MiB, and all there is.
  */
 import { guid_bytes, new_uuid_of } from "../../drivers/nvdimm/uuid.ts";
 import { crc32 } from "../../kernel/lib/crc32.ts";
@@ -38,12 +38,16 @@ interface script {
 }
 
 /** What is wrong with a script, in words. */
-export class sfdisk_error {
+export interface sfdisk_error {
+  readonly is_sfdisk_error: true;
   readonly message: string;
-  constructor(message: string) {
-    this.message = message;
-  }
 }
+
+export function is_sfdisk_error(e: unknown): e is sfdisk_error {
+  return typeof e === "object" && e !== null && "is_sfdisk_error" in e;
+}
+
+const wrong = (message: string): sfdisk_error => ({ is_sfdisk_error: true, message });
 
 const LINUX_GPT = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 const LINUX_MBR = "83";
@@ -58,7 +62,7 @@ const GPT_ENTRY = 128;
 
 function sectors_of(text: string, sector: number): number {
   const m = /^(\d+)\s*(?:([kmgt])(?:ib)?)?$/i.exec(text.trim());
-  if (!m) throw new sfdisk_error(`unsupported size or start: ${text}`);
+  if (!m) throw wrong(`unsupported size or start: ${text}`);
   const n = Number(m[1]);
   return m[2] === undefined ? n : Math.floor((n * UNITS[m[2].toLowerCase()]!) / sector);
 }
@@ -72,7 +76,7 @@ function parse(text: string): script {
     if (header) {
       const [, key, value] = header;
       if (key === "label" && (value === "gpt" || value === "dos")) s.label = value;
-      else if (key === "label") throw new sfdisk_error(`unsupported label '${value}'`);
+      else if (key === "label") throw wrong(`unsupported label '${value}'`);
       else if (key === "label-id") s.label_id = value!;
       else if (key === "first-lba") s.first_lba = Number(value);
       else if (key === "last-lba") s.last_lba = Number(value);
@@ -100,27 +104,36 @@ class layout {
     this.last = last;
     this.grain = Math.max(1, (1024 * 1024) / sector);
   }
-  free_start(from: number): number {
-    let at = Math.ceil(Math.max(from, this.first) / this.grain) * this.grain;
-    for (const p of [...this.parts].sort((a, b) => a.start - b.start)) {
-      if (at < p.start + p.size && p.start <= at) {
-        at = Math.ceil((p.start + p.size) / this.grain) * this.grain;
-      }
+  /** First place at a multiple of the grain with room for `size` sectors. */
+  free_start(from: number, size: number): number {
+    let at = Math.max(from, this.first);
+    for (;;) {
+      at = Math.ceil(at / this.grain) * this.grain;
+      const inside = this.parts.find((p) => at >= p.start && at < p.start + p.size);
+      const end = inside ? inside.start + inside.size : this.end_of_free(at);
+      if (!inside && (end - at >= size || at > this.last)) return at;
+      at = inside ? end : end + 1;
     }
-    return at;
   }
   end_of_free(start: number): number {
     const after = this.parts.filter((p) => p.start > start).map((p) => p.start);
     return Math.min(this.last + 1, ...after);
   }
+  /** Could the line be put here? */
+  fits(f: Record<string, string>, sector: number): boolean {
+    const size = f["size"] && f["size"] !== "+" ? sectors_of(f["size"], sector) : 1;
+    const start = f["start"] ? sectors_of(f["start"], sector) : this.free_start(0, size);
+    return start >= this.first && start + size <= this.last + 1;
+  }
   add(f: Record<string, string>, sector: number, type: string, from = 0): part {
-    const start = f["start"] ? sectors_of(f["start"], sector) : this.free_start(from);
+    const given = f["size"] && f["size"] !== "+" ? sectors_of(f["size"], sector) : null;
+    const start = f["start"] ? sectors_of(f["start"], sector) : this.free_start(from, given ?? 1);
     const end = this.end_of_free(start);
-    const size = f["size"] && f["size"] !== "+" ? sectors_of(f["size"], sector) : end - start;
+    const size = given ?? end - start;
     const inside = start >= this.first && size > 0 && start + size <= this.last + 1;
     const clear = this.parts.every((p) => start + size <= p.start || start >= p.start + p.size);
     if (!inside || !clear) {
-      throw new sfdisk_error(`Failed to add #${this.parts.length + 1} partition: no such space`);
+      throw wrong(`Failed to add #${this.parts.length + 1} partition: no such space`);
     }
     const p: part = {
       start,
@@ -189,14 +202,21 @@ function gpt_entries(d: sfdisk_device, parts: readonly part[]): Uint8Array {
   return out;
 }
 
+/** Cylinder, head and sector with 255 heads and 63 sectors; "beyond" when that cannot be said. */
+function chs(sector: number): readonly number[] {
+  const track = Math.floor(sector / 63);
+  const cylinder = Math.floor(track / 255);
+  if (cylinder > 1023) return [0xfe, 0xff, 0xff];
+  return [track % 255, ((sector % 63) + 1) | ((cylinder >> 2) & 0xc0), cylinder & 0xff];
+}
+
 function write_mbr_entry(b: Uint8Array, i: number, p: part, start: number): void {
   const v = new DataView(b.buffer, b.byteOffset);
   const at = 446 + i * 16;
   b[at] = p.bootable ? 0x80 : 0;
   b[at + 4] = Number.parseInt(p.type, 16);
-  // addresses by cylinder, head and sector: "beyond what can be said"
-  b.set([0xfe, 0xff, 0xff], at + 1);
-  b.set([0xfe, 0xff, 0xff], at + 5);
+  b.set(chs(p.start), at + 1);
+  b.set(chs(p.start + p.size - 1), at + 5);
   v.setUint32(at + 8, start, true);
   v.setUint32(at + 12, p.size, true);
   b[510] = 0x55;
@@ -217,7 +237,7 @@ function write_gpt(d: sfdisk_device, s: script): void {
   const first = s.first_lba ?? Math.max(2 + table, (1024 * 1024) / d.sector);
   const last = s.last_lba ?? d.sectors - table - 2;
   if (first < 2 + table || last > d.sectors - table - 2 || first > last) {
-    throw new sfdisk_error("specified LBA is out of range");
+    throw wrong("specified LBA is out of range");
   }
   const l = new layout(first, last, d.sector);
   for (const f of s.lines) l.add(f, d.sector, LINUX_GPT);
@@ -226,7 +246,8 @@ function write_gpt(d: sfdisk_device, s: script): void {
   const end = d.sectors - 1;
   const mbr = new Uint8Array(d.sector);
   write_mbr_entry(mbr, 0, plain_part(1, Math.min(end, 0xffffffff), "ee"), 1);
-  mbr.set([0, 2, 0], 447);
+  // the protective entry says "all of it"
+  mbr.set([0xff, 0xff, 0xff], 451);
   d.write(0, mbr);
   const header = (at: gpt_place): void => {
     d.write(at.table * d.sector, entries);
@@ -261,12 +282,12 @@ function write_dos(d: sfdisk_device, s: script): void {
   let inner: layout | null = null;
   let ext: part | null = null;
   for (const f of s.lines) {
-    if (inner !== null && ext !== null) {
+    if (inner !== null && ext !== null && inner.fits(f, d.sector)) {
       const last = inner.parts.at(-1);
       inner.add(f, d.sector, LINUX_MBR, (last ? last.start + last.size : ext.start) + 2048);
       continue;
     }
-    if (l.parts.length === 4) throw new sfdisk_error("all primary partitions are in use");
+    if (l.parts.length === 4) throw wrong("all primary partitions are in use");
     const p = l.add(f, d.sector, LINUX_MBR);
     if (is_extended(p.type)) {
       ext = p;
@@ -276,15 +297,14 @@ function write_dos(d: sfdisk_device, s: script): void {
   const mbr = new Uint8Array(d.sector);
   const id = s.label_id === "" ? d.random().subarray(0, 4) : number_bytes(Number(s.label_id));
   mbr.set(id, 440);
-  l.parts.forEach((p, i) => write_mbr_entry(mbr, i, p, p.start));
+  for (const [i, p] of l.parts.entries()) write_mbr_entry(mbr, i, p, p.start);
   mbr[510] = 0x55;
   mbr[511] = 0xaa;
   if (ext !== null && inner !== null) write_logical(d, ext, inner.parts);
   d.write(0, mbr);
 }
 
-const number_bytes = (n: number): Uint8Array =>
-  new Uint8Array([n, n >>> 8, n >>> 16, n >>> 24]);
+const number_bytes = (n: number): Uint8Array => new Uint8Array([n, n >>> 8, n >>> 16, n >>> 24]);
 
 /**
  * Writes the table that the script describes, over whatever was there. @throws sfdisk_error

@@ -5,7 +5,10 @@
 import { btt_check_arena } from "../../../drivers/nvdimm/btt.ts";
 import { nd_claim_detach } from "../../../drivers/nvdimm/claim.ts";
 import { namespace_set_size } from "../../../drivers/nvdimm/namespace.ts";
-import { nd_namespace_enable, nd_namespace_enabled } from "../../../drivers/nvdimm/namespace_driver.ts";
+import {
+  nd_namespace_enable,
+  nd_namespace_enabled,
+} from "../../../drivers/nvdimm/namespace_driver.ts";
 import { ND_DEVICE_NAMESPACE_PMEM, type nd_namespace } from "../../../drivers/nvdimm/nd.ts";
 import {
   nd_region_disable,
@@ -83,6 +86,8 @@ function named(env: ndctl_env, w: words): nd_namespace[] {
   return [...out];
 }
 
+const is_words = (w: words | ndctl_result): w is words => "operands" in w;
+
 function parse(args: readonly string[], verb: string): words | ndctl_result {
   const w = new words(args, SHORT, LONG);
   if (w.error !== null) return usage(w.error);
@@ -95,7 +100,7 @@ export async function ndctl_disable_namespace(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "disable");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   return await each(named(env, w), w, ["disabled", "disabling", "namespace"], async (ns, t) => {
     if (!nd_namespace_enabled(ns)) return;
     await disable_safe(ns);
@@ -108,7 +113,7 @@ export async function ndctl_enable_namespace(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "enable");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   return await each(named(env, w), w, ["enabled", "enabling", "namespace"], (ns, t) => {
     if (nd_namespace_enabled(ns) || ns.size === 0) return;
     nd_namespace_enable(ns);
@@ -120,7 +125,8 @@ async function destroy(ns: nd_namespace, t: tally, w: words): Promise<void> {
   if (ns.size === 0) return;
   if (ns.region.ro) throw ENXIO;
   if (nd_namespace_enabled(ns) && !w.has("f")) {
-    t.notes += `  Error: destroy namespace: ${ns.name} is active, specify --force for re-configuration\n`;
+    const why = "is active, specify --force for re-configuration";
+    t.notes += `  Error: destroy namespace: ${ns.name} ${why}\n`;
     throw EBUSY;
   }
   await disable_safe(ns);
@@ -136,7 +142,7 @@ export async function ndctl_destroy_namespace(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "destroy");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   return await each(named(env, w), w, ["destroyed", "destroying", "namespace"], destroy);
 }
 
@@ -171,7 +177,7 @@ export async function ndctl_check_namespace(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "check");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   return await each(named(env, w), w, ["checked", "checking", "namespace"], check);
 }
 
@@ -180,7 +186,7 @@ export async function ndctl_enable_region(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "enable");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   const list = regions_of(env).filter((r) =>
     w.operands.some((o) => region_matches(r, { bus: w.get("b"), region: o })),
   );
@@ -196,7 +202,7 @@ export async function ndctl_disable_region(
   args: readonly string[],
 ): Promise<ndctl_result> {
   const w = parse(args, "disable");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   const list = regions_of(env).filter((r) =>
     w.operands.some((o) => region_matches(r, { bus: w.get("b"), region: o })),
   );
@@ -213,11 +219,13 @@ export async function ndctl_set_dimm(
   on: boolean,
 ): Promise<ndctl_result> {
   const w = parse(args, on ? "enable" : "disable");
-  if (!(w instanceof words)) return w;
+  if (!is_words(w)) return w;
   const list = dimms_of(env).filter((d) =>
     w.operands.some((o) => dimm_matches(d, { bus: w.get("b"), dimm: o })),
   );
-  const verb = on ? (["enabled", "enabling", "nmem"] as const) : (["disabled", "disabling", "nmem"] as const);
+  const verb = on
+    ? (["enabled", "enabling", "nmem"] as const)
+    : (["disabled", "disabling", "nmem"] as const);
   return await each(list, w, verb, (d, t) => {
     if (d.enabled === on) return;
     if (on) nvdimm_enable(d);

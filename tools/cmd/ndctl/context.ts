@@ -106,9 +106,7 @@ export const regions_of = (env: ndctl_env): nd_region[] => buses_of(env).flatMap
 /** "all", the name, or the number behind the prefix. */
 function names(ident: string | undefined, name: string, prefix: string): boolean {
   if (ident === undefined) return true;
-  return ident
-    .split(/[\s,]+/)
-    .some((w) => w === "all" || w === name || `${prefix}${w}` === name);
+  return ident.split(/[\s,]+/).some((w) => w === "all" || w === name || `${prefix}${w}` === name);
 }
 
 export interface device_filter {
@@ -126,7 +124,8 @@ export function bus_matches(bus: nvdimm_bus, f: device_filter): boolean {
 export function dimm_matches(dimm: nvdimm, f: device_filter): boolean {
   if (!bus_matches(dimm.bus, f) || !names(f.dimm, dimm.name, "nmem")) return false;
   const regions = dimm.bus.regions.filter((r) => r.mappings.some((m) => m.nvdimm === dimm));
-  if (f.region !== undefined && !regions.some((r) => names(f.region, r.name, "region"))) return false;
+  if (f.region !== undefined && !regions.some((r) => names(f.region, r.name, "region")))
+    return false;
   if (f.namespace === undefined) return true;
   return regions.some((r) => r.namespaces.some((n) => names(f.namespace, n.name, "namespace")));
 }

@@ -23,15 +23,30 @@ import {
   nd_region_next_seed,
   pmem_lbasize_supported,
 } from "../../../drivers/nvdimm/namespace.ts";
-import { nd_namespace_enable, nd_namespace_enabled } from "../../../drivers/nvdimm/namespace_driver.ts";
+import {
+  nd_namespace_enable,
+  nd_namespace_enabled,
+} from "../../../drivers/nvdimm/namespace_driver.ts";
 import {
   ND_DEVICE_NAMESPACE_IO,
   type nd_namespace,
   type nd_region,
 } from "../../../drivers/nvdimm/nd.ts";
-import { nd_region_disable, nd_region_enable, nvdimm_enable } from "../../../drivers/nvdimm/region.ts";
+import {
+  nd_region_disable,
+  nd_region_enable,
+  nvdimm_enable,
+} from "../../../drivers/nvdimm/region.ts";
 import { new_uuid, uuid_bytes } from "../../../drivers/nvdimm/uuid.ts";
-import { EBUSY, EINVAL, ENODEV, ENOSPC, ENXIO, EAGAIN, is_errno } from "../../../kernel/include/errno.ts";
+import {
+  EBUSY,
+  EINVAL,
+  ENODEV,
+  ENOSPC,
+  ENXIO,
+  EAGAIN,
+  is_errno,
+} from "../../../kernel/include/errno.ts";
 import type { Errno } from "../../../kernel/include/errno.ts";
 import { parse_size } from "../size.ts";
 import {
@@ -306,12 +321,8 @@ function complain(e: unknown, what: string): ndctl_result {
   return failed(status, `failed to ${what} namespace: ${error_text(e)}\n`);
 }
 
-/** Goes through the regions until one has room (with -c: through all, as often as there is room). */
-async function create_all(
-  env: ndctl_env,
-  f: device_filter,
-  w: words,
-): Promise<ndctl_result> {
+/** Goes through the regions until one has room; with -c through all, as often as there is. */
+async function create_all(env: ndctl_env, f: device_filter, w: words): Promise<ndctl_result> {
   const made: nd_namespace[] = [];
   let last: Errno = regions_of(env).length > 0 ? ENOSPC : ENODEV;
   const all = w.has("c");

@@ -1,7 +1,10 @@
 /**
  * tools/cmd/ndctl/disable.ts - taking a namespace out of use: never from under a filesystem.
  */
-import { nd_namespace_disable, nd_namespace_enabled } from "../../../drivers/nvdimm/namespace_driver.ts";
+import {
+  nd_namespace_disable,
+  nd_namespace_enabled,
+} from "../../../drivers/nvdimm/namespace_driver.ts";
 import type { nd_namespace } from "../../../drivers/nvdimm/nd.ts";
 import { EBUSY } from "../../../kernel/include/errno.ts";
 

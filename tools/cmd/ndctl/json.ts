@@ -29,7 +29,9 @@ export function json_text(v: json, indent = ""): string {
     ? v.map((x) => inner + json_text(x, inner))
     : Object.entries(v).map(([k, x]) => `${inner}${quoted(k)}:${json_text(x, inner)}`);
   const [open, close] = list ? ["[", "]"] : ["{", "}"];
-  return parts.length === 0 ? `${open}\n${indent}${close}` : `${open}\n${parts.join(",\n")}\n${indent}${close}`;
+  return parts.length === 0
+    ? `${open}\n${indent}${close}`
+    : `${open}\n${parts.join(",\n")}\n${indent}${close}`;
 }
 
 /** A list as the tools print it: with --human a single element stands alone. */

@@ -276,7 +276,8 @@ export function ndctl_list(env: ndctl_env, args: readonly string[]): ndctl_resul
   if (w.error !== null) return usage(w.error);
   if (w.operands.length > 0) return usage(`unknown parameter "${w.operands[0]}"`);
   const mode = w.get("m");
-  if (mode !== undefined && mode_of_name(mode) === undefined) return usage(`invalid mode: '${mode}'`);
+  if (mode !== undefined && mode_of_name(mode) === undefined)
+    return usage(`invalid mode: '${mode}'`);
   const f: device_filter = {
     bus: w.get("b"),
     region: w.get("r"),
