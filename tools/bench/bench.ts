@@ -4,9 +4,10 @@ import { bench_data, bench_names } from "./fs.ts";
 import { format_group, type group_result } from "./harness.ts";
 import { bench_index } from "./index_maps.ts";
 import { bench_sched } from "./sched.ts";
+import { bench_sys } from "./sys.ts";
 import { daxlab_adapter, install_peers, memfs_adapter, zenfs_adapter } from "./peers.ts";
 
-export const PARTS = ["data", "names", "index", "sched"] as const;
+export const PARTS = ["data", "names", "index", "sched", "sys"] as const;
 export type part = (typeof PARTS)[number];
 
 export interface bench_options {
@@ -56,6 +57,7 @@ export async function run_bench(o: bench_options): Promise<bench_report> {
   }
   if (o.parts.includes("index")) await bench_index(common);
   if (o.parts.includes("sched")) await bench_sched(common);
+  if (o.parts.includes("sys")) await bench_sys(common);
   for (const text of report.missing) o.print?.(`left out: ${text}`);
   return report;
 }
