@@ -6,6 +6,7 @@
  * domain).
  */
 import { assert } from "./assert.ts";
+
 function rotl(x: number, k: number): number {
   return ((x << k) | (x >>> (32 - k))) >>> 0;
 }
