@@ -2,11 +2,11 @@
  * tests/tools/docs.test.ts - the examples of docs/api.md, run: what each prints is what the text
  * behind `// =>` says. And the table of invariants, whose tests must exist.
  */
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { formatWithOptions } from "node:util";
-import { import_script } from "../../tools/cli/script_loader.ts";
+import { pathToFileURL } from "node:url";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";
 
@@ -40,19 +40,31 @@ t("every part of docs/api.md has an example that prints something", () => {
   for (const e of all) assert.ok(e.expected.length > 0, e.heading);
 });
 
-all.forEach((e, i) => {
-  t(`docs/api.md, "${e.heading}": prints what it says`, async () => {
+/** Runs every example in one child process, from the sources. What each printed, line by line. */
+function run_all(): string[][] {
+  const loader = JSON.stringify(pathToFileURL(repo_path("tools/cli/script_loader.ts")).href);
+  const lines = [`import { import_script } from ${loader};`];
+  all.forEach((e, i) => {
     const file = path.join(folder, `example${i}.ts`);
     writeFileSync(file, e.code);
-    const printed: string[] = [];
-    const log = console.log;
-    console.log = (...args: unknown[]) => void printed.push(formatWithOptions({}, ...args));
-    try {
-      await import_script(file);
-    } finally {
-      console.log = log;
-    }
-    assert.equal(printed, e.expected);
+    lines.push(`await import_script(${JSON.stringify(file)});`, `console.log("### end");`);
+  });
+  const driver = path.join(folder, "driver.mts");
+  writeFileSync(driver, lines.join("\n"));
+  const r = spawnSync(process.execPath, ["--import", "tsx", driver], {
+    cwd: repo_path(),
+    encoding: "utf8",
+    timeout: 50_000,
+  });
+  assert.is(r.status, 0, r.stdout + r.stderr);
+  const parts = r.stdout.split("### end\n").slice(0, all.length);
+  return parts.map((part) => part.split("\n").slice(0, -1));
+}
+
+t("the examples of docs/api.md print what they say", () => {
+  const printed = run_all();
+  all.forEach((e, i) => {
+    assert.equal(printed[i], e.expected, e.heading);
   });
 });
 

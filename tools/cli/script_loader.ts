@@ -26,7 +26,11 @@ const hook = (targets: Record<string, string>) => `
 /** The first folder above this file that has `name`. */
 function folder_with(name: string): string {
   let dir = path.dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(path.join(dir, name))) dir = path.dirname(dir);
+  while (!existsSync(path.join(dir, name))) {
+    const up = path.dirname(dir);
+    if (up === dir) throw new Error(`no ${name} above ${import.meta.url}`);
+    dir = up;
+  }
   return dir;
 }
 
