@@ -19,7 +19,8 @@ export class VirtualClock {
   /** Nanoseconds since boot. Moved by Sched and advance(). */
   now_ns = 0;
   readonly boot_sec: number;
-  private tick = -1;
+  /** When the tick of `coarse` ends; before that, nothing has to be worked out. */
+  private tick_end = -1;
   private coarse: timespec64 = { tv_sec: 0, tv_nsec: 0 };
 
   constructor(boot_sec: number = BOOT_TIME_SEC) {
@@ -42,10 +43,9 @@ export class VirtualClock {
 
   /** Wall clock at the last tick: what file times are made of. The same object within one tick. */
   real(): timespec64 {
-    const tick = Math.floor(this.now_ns / TICK_NSEC);
-    if (tick !== this.tick) {
-      const ns = tick * TICK_NSEC;
-      this.tick = tick;
+    if (this.now_ns >= this.tick_end) {
+      const ns = Math.floor(this.now_ns / TICK_NSEC) * TICK_NSEC;
+      this.tick_end = ns + TICK_NSEC;
       this.coarse = Object.freeze({
         tv_sec: this.boot_sec + Math.floor(ns / NSEC_PER_SEC),
         tv_nsec: ns % NSEC_PER_SEC,

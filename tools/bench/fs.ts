@@ -4,8 +4,8 @@
  *
  * Data: 4 KiB random and sequential pread and pwrite over a 64 MiB file, 1 MiB streams, beside the
  * bare memory copy. Names: create, stat, rename and unlink of many files in one directory; each
- * phase has a budget of CPU time, and one that is slower than linear stops early, so that its true cost
- * for all files is higher than the figure (a note says so).
+ * phase has a budget of CPU time, and one that is slower than linear stops early, so that its true
+ * cost for all files is higher than the figure (a note says so).
  */
 import {
   bench_random,

@@ -27,7 +27,7 @@ function quantile(values: readonly number[], part: number): number {
 function passing_cases() {
   const dir = path.join(project_root(), "tests/conformance");
   const list = path.join(dir, "passing.txt");
-  if (!existsSync(list)) throw new Error("the recorded cases are only in a checkout of the project");
+  if (!existsSync(list)) throw new Error("the recorded cases are only in a checkout");
   const names = new Set(readFileSync(list, "utf8").split("\n"));
   return read_cases([path.join(dir, "cases")]).filter((c) => names.has(c.name));
 }
@@ -57,5 +57,6 @@ export async function bench_sys(o: sys_bench_options): Promise<void> {
     ratios: {},
   });
   const rows = [line("half of them within", 0.5), line("nine in ten within", 0.9)];
-  o.show({ title: `one of ${all.length} recorded cases, mkfs and mount included`, bases: [], rows });
+  const title = `one of ${all.length} recorded cases, mkfs and mount included`;
+  o.show({ title, bases: [], rows });
 }

@@ -239,8 +239,11 @@ export class ext2_filsys {
     let free = 0;
     for (let b = first; b <= last; b += step) {
       if (step === 1 && (b & 7) === 0 && b + 7 <= last) {
-        free += FREE_BITS[this.block_map[b >>> 3]!]!;
-        b += 7;
+        const map = this.block_map;
+        const end = (last + 1) >>> 3;
+        let i = b >>> 3;
+        for (; i < end; i++) free += FREE_BITS[map[i]!]!;
+        b = i * 8 - 1;
       } else if (!this.test_block(b)) free++;
     }
     return free;
