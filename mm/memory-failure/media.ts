@@ -22,7 +22,7 @@ import type { task_struct } from "../../kernel/sched/task.ts";
 import { memory_failure } from "../memory-failure.ts";
 import { PAGE, pfn_to_page } from "../page.ts";
 import { TLB } from "../pgtable.ts";
-import { mf_state_of } from "./state.ts";
+import { type bad_lines, mf_state_of } from "./state.ts";
 
 export const MEDIA_LINE = 64;
 
@@ -58,8 +58,10 @@ export function clear_media_error(kernel: Kernel, paddr: number, len: number): v
 /** Bytes from `paddr` on that can be read: `len`, or up to the first bad line. */
 export function readable_bytes(kernel: Kernel, paddr: number, len: number): number {
   const { media } = mf_state_of(kernel);
-  if (media === null) return len;
-  const { PAGE_SIZE } = kernel;
+  return media === null ? len : readable_among(media, kernel.PAGE_SIZE, paddr, len);
+}
+
+function readable_among(media: bad_lines, PAGE_SIZE: number, paddr: number, len: number): number {
   for (let at = paddr - (paddr % MEDIA_LINE); at < paddr + len; at += MEDIA_LINE) {
     const lines = media.get(Math.floor(at / PAGE_SIZE));
     if (lines?.has((at % PAGE_SIZE) / MEDIA_LINE)) return Math.max(0, at - paddr);
