@@ -409,6 +409,11 @@ export class Sched extends Baton {
     this.throw_failure();
   }
 
+  /** Does `t` sleep while nothing is left that could end its sleep? */
+  stuck(t: task_struct): boolean {
+    return t.state === TASK_BLOCKED && this.idle && this.timers.driving === 0;
+  }
+
   private throw_failure(): void {
     const failure = this.failure;
     this.failure = null;

@@ -27,6 +27,8 @@ export interface script_options extends lab_options {
   trace_all?: boolean;
   /** Called with each line of output as it is made. */
   on_line?: (line: string) => void;
+  /** Called with the machine before the first operation. */
+  on_boot?: (m: Machine) => void;
 }
 
 export interface script_result {
@@ -49,6 +51,9 @@ interface pending_op {
   result: string[] | null;
   promise: Promise<void>;
 }
+
+/** Turns of the microtask queue that an operation gets before anybody asks whether it is stuck. */
+const GRACE = 256;
 
 /** The recorder had handlers for these and ignored SIGPIPE; children inherit that. */
 function take_signals_as_recorded(p: Process): void {
@@ -112,15 +117,37 @@ class runner implements script_run {
     if (this.pending.has(l.proc)) return this.print(`${l.line}: ${pre}${op} = BUSY`);
     if (op === "exit") return this.do_exit(l, names, pre);
     if (!l.background) {
-      for (const t of await this.perform(l, names, pre)) this.print(t);
+      const p = this.begin(l, names, pre);
+      if (!(await this.answers(p, names))) return this.print(`${l.line}: ${pre}${op} = HANG`);
+      this.pending.delete(l.proc);
+      for (const t of p.result!) this.print(t);
       return;
     }
+    this.begin(l, names, pre);
+    this.print(`${l.line}: ${pre}${op} = started`);
+  }
+
+  begin(l: sys_line, names: script_process, pre: string): pending_op {
     const p: pending_op = { line: l, result: null, promise: Promise.resolve() };
     this.pending.set(l.proc, p);
     p.promise = this.perform(l, names, pre).then((r) => {
       p.result = r;
     });
-    this.print(`${l.line}: ${pre}${op} = started`);
+    return p;
+  }
+
+  /** Waits for an operation; false when nothing in the machine can go on and it has not ended. */
+  async answers(p: pending_op, names: script_process): Promise<boolean> {
+    const stuck = async (): Promise<void> => {
+      // most operations end at once: the machine need not be asked about them
+      for (let i = 0; i < GRACE && p.result === null; i++) await undefined;
+      while (p.result === null) {
+        await this.lab.settle();
+        if (this.lab.sched.stuck(names.process.task)) return;
+      }
+    };
+    await Promise.race([p.promise, stuck()]);
+    return p.result !== null;
   }
 
   /** Runs one operation to its end and gives the lines it prints. */
@@ -256,14 +283,12 @@ class runner implements script_run {
     const t = Number(l.argv[1]?.slice(1));
     const p = this.pending.get(t);
     if (!p) return this.print(`${l.line}: await = nothing`);
-    // A store is a call for each byte: between two of them the machine is idle but nothing is over.
-    const task = this.procs.get(t)?.process.task;
-    do await this.lab.settle();
-    while (p.result === null && task?.busy === false);
-    if (p.result === null) return this.print(`${l.line}: await = blocked`);
+    const names = this.procs.get(t);
+    const answered = p.result !== null || (names !== undefined && (await this.answers(p, names)));
+    if (!answered) return this.print(`${l.line}: await = blocked`);
     this.pending.delete(t);
     this.print(`${l.line}: await = done`);
-    for (const text of p.result) this.print(text);
+    for (const text of p.result ?? []) this.print(text);
   }
 }
 
@@ -276,6 +301,7 @@ export async function run_script(text: string, opts: script_options = {}): Promi
   const booted = await boot_lab(script.setup, opts);
   const lines: string[] = [`@setup = ${booted.verdict}`];
   opts.on_line?.(lines[0]!);
+  opts.on_boot?.(booted.machine);
   const r = new runner(booted, opts);
   r.unsupported = booted.unsupported;
   for (const l of script.lines) {
