@@ -14,6 +14,7 @@ import type { phys_memory } from "../kernel/include/phys.ts";
 import type { iov_iter } from "../kernel/include/uio.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
+import { machine_check, readable_bytes } from "./memory-failure/media.ts";
 import { then } from "./sometime.ts";
 import { copy_user, user_fault, user_paddr } from "./uaccess.ts";
 
@@ -299,8 +300,14 @@ class user_iter extends iter_base implements iov_iter {
           });
         });
       }
-      copy(paddr, m);
-      done += m;
+      const good = write ? m : readable_bytes(this.kernel, paddr, m);
+      copy(paddr, good);
+      done += good;
+      if (good < m) {
+        if (this.#task.pagefault_disabled > 0) return done;
+        const met = machine_check(this.#task, this.#mm, at + good, paddr + good, false);
+        return met.then(() => done);
+      }
     }
     return done;
   }
@@ -375,12 +382,23 @@ class user_iter extends iter_base implements iov_iter {
           );
         }
         const n = Math.min(PAGE_SIZE - (at % PAGE_SIZE), s.len - off, left);
+        const good = write ? n : this.#readable(at, n);
+        if (good < n) {
+          const paddr = user_paddr(this.#mm, at, false) + good;
+          const met = machine_check(this.#task, this.#mm, at + good, paddr, false);
+          return met.then(() => left - good);
+        }
         left -= n;
         off += n;
       }
       return 0;
     };
     return go();
+  }
+
+  /** Bytes of a piece of a page, mapped, before the first bad line of the media. */
+  #readable(at: number, n: number): number {
+    return readable_bytes(this.kernel, user_paddr(this.#mm, at, false), n);
   }
 
   fault_in_readable(len: number): Sometime<number> {

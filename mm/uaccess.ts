@@ -254,6 +254,7 @@ export function copy_user(
       const got = copy_around_bad(task, mm, at, buf, off + done, n, write, user_mode);
       if (typeof got !== "number") return got.then((k) => done + k);
       done += got;
+      if (got < n) return done;
       continue;
     }
     if (paddr < 0) {
@@ -267,6 +268,12 @@ export function copy_user(
     done += n;
   }
   return done;
+}
+
+/** Where a mapped address is, though its frame has bad lines. */
+function bad_frame_paddr(mm: mm_struct, addr: number): number {
+  const { entry, size } = lookup_entry(mm, addr);
+  return pte_pfn(entry) * mm.kernel.PAGE_SIZE + (addr % size);
 }
 
 /**
@@ -284,8 +291,7 @@ function copy_around_bad(
   user_mode: boolean,
 ): Sometime<number> {
   const { phys } = mm.kernel;
-  const { entry, size } = lookup_entry(mm, at);
-  const paddr = pte_pfn(entry) * mm.kernel.PAGE_SIZE + (at % size);
+  const paddr = bad_frame_paddr(mm, at);
   if (write) {
     phys.copy_to(paddr, buf, off, n);
     return n;
@@ -293,7 +299,7 @@ function copy_around_bad(
   const good = readable_bytes(mm.kernel, paddr, n);
   phys.copy_from(paddr, buf, off, good);
   if (good === n) return n;
-  if (task.pagefault_disabled > 0) return Promise.resolve(good);
+  if (task.pagefault_disabled > 0) return good;
   return machine_check(task, mm, at + good, paddr + good, user_mode).then((sig) => {
     mm_state(mm.kernel).last_fault = sig;
     return good;
@@ -386,5 +392,6 @@ export function copy_to_user(
  * of a piece at `addr`, or -1 when it faults. The piece ends at the page boundary.
  */
 export function user_paddr(mm: mm_struct, addr: number, write: boolean): number {
-  return translate(mm, addr, write);
+  const paddr = translate(mm, addr, write);
+  return paddr === BAD_FRAME ? bad_frame_paddr(mm, addr) : paddr;
 }

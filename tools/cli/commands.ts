@@ -55,6 +55,10 @@ export const commands: Readonly<Record<string, command>> = {
     summary: "the lock order, as text or as a graph",
     load: () => import("./locks.ts"),
   },
+  poison: {
+    summary: "a page goes bad: who gets told at each hop, and who does not",
+    load: () => import("./poison.ts"),
+  },
   bench: {
     summary: "measure against memfs, @zenfs/core, Map and sorted-btree",
     load: () => import("./bench.ts"),

@@ -99,9 +99,7 @@ async function do_blkinfo(x: op_context): Promise<void> {
 
 async function do_sysread(x: op_context): Promise<void> {
   const path = x.path(1);
-  const text = path.startsWith("/sys/")
-    ? x.run.lab.sysfs_read(path)
-    : await x.p.read_text(path);
+  const text = path.startsWith("/sys/") ? x.run.lab.sysfs_read(path) : await x.p.read_text(path);
   x.ok();
   for (const l of text.split("\n")) if (l !== "") x.detail(l);
 }
