@@ -72,7 +72,10 @@ const is_sync_inode = (inode: inode): boolean =>
 export function generic_write_sync(iocb: kiocb, count: number): Sometime<number> {
   if ((iocb.ki_flags & IOCB_DSYNC) === 0 && !is_sync_inode(iocb.ki_filp.f_inode)) return count;
   const datasync = (iocb.ki_flags & IOCB_SYNC) === 0;
-  return counted(vfs_fsync_range(iocb.ki_filp, iocb.ki_pos - count, iocb.ki_pos - 1, datasync), count);
+  return counted(
+    vfs_fsync_range(iocb.ki_filp, iocb.ki_pos - count, iocb.ki_pos - 1, datasync),
+    count,
+  );
 }
 
 const counted = (p: Sometime<void>, n: number): Sometime<number> => (p ? p.then(() => n) : n);

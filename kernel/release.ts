@@ -3,7 +3,8 @@
  *
  * Code asks `since(kernel, "6.2")` or, better, `behaves(kernel, "dax_refcount_from_1")`, whose row
  * says what it is and from when on. The recorded kernel, and the default, is 6.1. Another release
- * is 6.1 with other answers in the rows below, nothing more: "4.8" has no MAP_SYNC, but today's locks.
+ * is 6.1 with other answers in the rows below, nothing more: "4.8" has no MAP_SYNC, but today's
+ * locks.
  */
 export type kernel_release =
   | "4.8"

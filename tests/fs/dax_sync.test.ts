@@ -235,8 +235,8 @@ t(
 );
 
 /**
- * A task waits for a locked entry and, once woken, leaves it alone; another waits behind it. Who came
- * to an end: the second must not sleep for ever.
+ * A task waits for a locked entry and, once woken, leaves it alone; another waits behind it. Who
+ * came to an end: the second must not sleep for ever.
  */
 async function woken_and_not_interested(
   release: "6.1" | "6.15",

@@ -59,7 +59,7 @@ function reported(chains: readonly chain[]): boolean {
   const m = new Machine({ lockdep: { order: false, sites: false } });
   const k = new Kernel(m);
   const locks = Array.from({ length: NR_LOCKS }, (_, i) => new lock_map(m, lock_class(`${i}`)));
-  m.in_task(k, "prober", () => {
+  void m.in_task(k, "prober", () => {
     for (const c of chains) {
       take(locks[c.holds]!, c.held);
       take(locks[c.wants]!, c.wanted);

@@ -30,7 +30,8 @@ const LAYERS: readonly [RegExp, number][] = [
   [/^tools\/cmd\//, 3.5],
   [/^tools\/api\//, 4],
   [/^index\.ts$/, 5],
-  [/^tools\/cli\//, 7],
+  // what reads the host's files
+  [/^tools\/(?:cli|bench)\//, 7],
   [/^tools\//, 6],
   [/^tests\//, 8],
 ];

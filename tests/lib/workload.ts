@@ -1,6 +1,6 @@
 /**
- * tests/lib/workload.ts - a seeded random workload on ext4 through the public API, each step checked
- * against a model, and the media checked afterwards.
+ * tests/lib/workload.ts - a seeded random workload on ext4 through the public API, each step
+ * checked against a model, and the media checked afterwards.
  *
  * Reading order: run_workload() -> load_tree() (what an image holds already), step(), remount(),
  * finish() (unmount, our fsck, e2fsck, everything read back on a fresh machine).
@@ -80,7 +80,9 @@ function choose(w: Work): operation {
 
 // --- what is there already ----------------------------------------------------------------------
 
-/** FS_IMMUTABLE_FL, FS_APPEND_FL, FS_JOURNAL_DATA_FL, FS_EA_INODE_FL, FS_VERITY_FL, FS_ENCRYPT_FL. */
+/**
+ * FS_IMMUTABLE_FL, FS_APPEND_FL, FS_JOURNAL_DATA_FL, FS_EA_INODE_FL, FS_VERITY_FL, FS_ENCRYPT_FL.
+ */
 const FIXED_FLAGS = 0x10 | 0x20 | 0x4000 | 0x200000 | 0x100000 | 0x800;
 
 async function load_node(p: Process, at: string, name: string, n: Node): Promise<void> {

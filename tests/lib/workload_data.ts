@@ -37,7 +37,8 @@ export async function compare(w: Work, f: OpenFile, from: number, n_bytes: numbe
   for (let i = 0; i < n; i++) {
     if (got[i] === want[i]) continue;
     w.fail(
-      `byte ${pos + i} of inode ${f.node.id} is ${got[i]}, expected ${want[i]} (read ${len} at ${pos})`,
+      `byte ${pos + i} of inode ${f.node.id} is ${got[i]}, expected ${want[i]} ` +
+        `(read ${len} at ${pos})`,
     );
   }
 }
@@ -67,7 +68,8 @@ export async function write(w: Work): Promise<void> {
   const start = f.append ? c.size : Math.min(w.position(c.size), w.max_size - end - w.bsize);
   const [pos, len] = aligned(w, f, start, end);
   const data = pattern(w, len);
-  const what = `pwrite ${f.direct ? "direct " : ""}fd ${f.fd} inode ${f.node.id}: ${data.length} at ${pos} of ${c.size}`;
+  const on = `${f.direct ? "direct " : ""}fd ${f.fd} inode ${f.node.id}`;
+  const what = `pwrite ${on}: ${data.length} at ${pos} of ${c.size}`;
   const r = await w.call(what, null, () => w.p.pwrite(f.fd, data, pos), data.length);
   if (typeof r === "object") {
     if (r.value !== data.length && !(await w.tight(data.length))) w.fail(`wrote ${r.value}`);
@@ -153,7 +155,8 @@ export async function fallocate(w: Work): Promise<void> {
   // without extents only holes can be made
   const mapped = !(flags & (EXTENTS_FL | INLINE_FL));
   if (mapped && !(mode & FALLOC_FL_PUNCH_HOLE)) want = "EOPNOTSUPP";
-  const what = `fallocate fd ${f.fd} inode ${f.node.id}: mode ${mode} ${len} at ${off} of ${c.size}`;
+  const on = `fd ${f.fd} inode ${f.node.id}`;
+  const what = `fallocate ${on}: mode ${mode} ${len} at ${off} of ${c.size}`;
   const r = await w.call(what, want, () => w.p.fallocate(f.fd, mode, off, len), len);
   if (r === "full") return w.resync(f, !(mode & ~FALLOC_FL_KEEP_SIZE));
   if (typeof r === "object") apply(c, mode, off, len);

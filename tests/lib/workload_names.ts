@@ -1,4 +1,6 @@
-/** tests/lib/workload_names.ts - the operations of a random workload on names, links and attributes. */
+/**
+ * tests/lib/workload_names.ts - the operations of a random workload on names, links and attributes.
+ */
 import {
   O_APPEND,
   O_CREAT,
@@ -244,7 +246,8 @@ export async function setxattr(w: Work): Promise<void> {
   const at = w.place((n) => is_reg(n) || is_dir(n));
   if (!at) return;
   const xs = at.node.xattrs;
-  const name = `${w.chance(4) ? "trusted" : "user"}.${w.pick(["a", "bb", "name", "x".repeat(90)])}${w.below(3)}`;
+  const space = w.chance(4) ? "trusted" : "user";
+  const name = `${space}.${w.pick(["a", "bb", "name", "x".repeat(90)])}${w.below(3)}`;
   const len = w.pick([0, 1, 4, 20, 60, 100, 300, 700, 1500, w.max_xattr]);
   const value = new Uint8Array(len).map((_, i) => i + w.step);
   const flags = w.pick([0, 0, 0, XATTR_CREATE, XATTR_REPLACE]);

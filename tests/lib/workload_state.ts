@@ -106,8 +106,9 @@ export class Work {
   }
   fail(text: string): never {
     const log = this.m.dmesg().split("\n").slice(-12).join("\n    ");
+    const ops = this.log.join("\n    ");
     throw new Mismatch(
-      `${this.label} step ${this.step}: ${text}\n  last operations:\n    ${this.log.join("\n    ")}` +
+      `${this.label} step ${this.step}: ${text}\n  last operations:\n    ${ops}` +
         `\n  kernel log:\n    ${log}`,
     );
   }
@@ -120,8 +121,8 @@ export class Work {
   }
 
   /**
-   * Makes a call. `want`: the error that it must meet, or null. Returns its value, or undefined when
-   * it was refused as predicted or for want of space (`refused_for_space` then says so).
+   * Makes a call. `want`: the error that it must meet, or null. Returns its value, or undefined
+   * when it was refused as predicted or for want of space (`refused_for_space` then says so).
    */
   async call<T>(
     what: string,

@@ -1,4 +1,6 @@
-/** tests/seeds/complete.test.ts - every item of the seed checklist has a test or a reasoned skip. */
+/**
+ * tests/seeds/complete.test.ts - every item of the seed checklist has a test or a reasoned skip.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";

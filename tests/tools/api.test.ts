@@ -136,7 +136,10 @@ t("two inode locks in opposite order end with the cycle and where each was taken
   assert.match(e.message, /at inode_lock/);
   const report = (e as dax.Deadlock).report;
   assert.is(report.cycle.length, 2);
-  assert.is(report.tasks.every((k) => k.holds[0]?.site?.includes("inode_lock")), true);
+  assert.is(
+    report.tasks.every((k) => k.holds[0]?.site?.includes("inode_lock")),
+    true,
+  );
 });
 
 t("a lock still held when in_kernel returns is a report", async () => {

@@ -247,8 +247,8 @@ export class Machine extends CoreMachine {
     this.pmem_named(disk).bb.set(sector, count);
   }
   /**
-   * Makes bytes of a disk unreadable, as a failing device does: nobody knows until they are read. In
-   * lines of 64 bytes.
+   * Makes bytes of a disk unreadable, as a failing device does: nobody knows until they are read.
+   * In lines of 64 bytes.
    */
   add_media_error(disk: string, offset: number, len: number): void {
     const { region, data_offset } = this.pmem_named(disk);

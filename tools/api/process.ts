@@ -71,8 +71,8 @@ export class Process extends ProcessNames {
   }
 
   /**
-   * Another thread of the same process with a body of its own, for scenarios: it runs once m.run() is
-   * awaited, and gets its own process object for its calls.
+   * Another thread of the same process with a body of its own, for scenarios: it runs once m.run()
+   * is awaited, and gets its own process object for its calls.
    */
   spawn(name: string, fn: (p: Process) => unknown): task_struct {
     const other = this.thread(name);

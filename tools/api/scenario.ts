@@ -1,11 +1,12 @@
 /**
- * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same run.
+ * tools/api/scenario.ts - scenarios that can be run again: the same options and seed give the same
+ * run.
  *
  *   export default scenario({ pmem: [{ size: "64M", mode: "fsdax" }] }, async (m) => { ... });
  *
  * Replay, reports with stacks, exploration and crash states all work by running the function again.
- * What exploration varies is the order in which the tasks made by m.spawn() and p.spawn() go on while
- * `await m.run()` is under way; what comes before and after runs as ever.
+ * What exploration varies is the order in which the tasks made by m.spawn() and p.spawn() go on
+ * while `await m.run()` is under way; what comes before and after runs as ever.
  */
 import { Deadlock, Hang } from "../../kernel/locking/report.ts";
 import { Machine, type machine_options } from "./machine.ts";
