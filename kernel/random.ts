@@ -8,7 +8,7 @@
 import { assert } from "./assert.ts";
 
 function rotl(x: number, k: number): number {
-  return ((x << k) | (x >>> (32 - k))) >>> 0;
+  return (x << k) | (x >>> (32 - k));
 }
 
 const STEP = 0x9e3779b9;
@@ -17,7 +17,7 @@ const STEP = 0x9e3779b9;
 function mix(x: number): number {
   let z = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
   z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-  return (z ^ (z >>> 15)) >>> 0;
+  return z ^ (z >>> 15);
 }
 
 /** FNV-1a over the UTF-16 units of a name. */
@@ -28,6 +28,7 @@ function hash_name(name: string): number {
 }
 
 export class Random {
+  // signed: small integers stay out of the heap
   private a = 0;
   private b = 0;
   private c = 0;
@@ -48,25 +49,26 @@ export class Random {
     this.b = mix(x);
     x = (x + STEP) >>> 0;
     this.c = mix(x);
-    this.d = (mix((x + STEP) >>> 0) | 1) >>> 0;
+    this.d = mix((x + STEP) >>> 0) | 1;
   }
 
   /** 0 .. 2^32-1 */
   u32(): number {
-    const result = Math.imul(rotl(Math.imul(this.b, 5) >>> 0, 7), 9) >>> 0;
-    const t = (this.b << 9) >>> 0;
-    this.c = (this.c ^ this.a) >>> 0;
-    this.d = (this.d ^ this.b) >>> 0;
-    this.b = (this.b ^ this.c) >>> 0;
-    this.a = (this.a ^ this.d) >>> 0;
-    this.c = (this.c ^ t) >>> 0;
-    this.d = rotl(this.d, 11);
+    const { b } = this;
+    const result = Math.imul(rotl(Math.imul(b, 5), 7), 9) >>> 0;
+    const c = this.c ^ this.a;
+    const d = this.d ^ b;
+    this.b = b ^ c;
+    this.a ^= d;
+    this.c = c ^ (b << 9);
+    this.d = rotl(d, 11);
     return result;
   }
 
   /** 0 .. n-1, without bias; n in 1 .. 2^32. */
   below(n: number): number {
     assert(n > 0 && n <= 0x100000000, "a random choice of more than 2^32");
+    if ((n & (n - 1)) === 0 && n <= 0x40000000) return this.u32() & (n - 1);
     const limit = 0x100000000 - (0x100000000 % n);
     let v = this.u32();
     while (v >= limit) v = this.u32();

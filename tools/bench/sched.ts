@@ -1,8 +1,9 @@
 /**
  * tools/bench/sched.ts - what a call, a lock and a re-run of a small scenario cost. The scenario is
  * the one of the design: two tasks, ten times lock, scheduling point, unlock, from an empty
- * Machine, a new seed each time; the wait-for graph is on. Peers: fast-check's scheduler on as many
- * steps, and bare generators.
+ * Machine, a new seed each time; the wait-for graph is on. Taking a lock is a scheduling point too,
+ * so that each step has two; "lock and unlock only" has one, as a step of fast-check's scheduler
+ * has. Peers: that scheduler, and bare generators.
  */
 import type { Scheduler as fc_scheduler } from "fast-check";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
@@ -37,16 +38,23 @@ async function ten_locks(t: task_struct): Promise<void> {
   }
 }
 
+/** What the run is given; `point`: another task may go on inside the locked part too. */
+interface run_options {
+  detect: boolean;
+  lockdep?: boolean;
+  point?: boolean;
+}
+
+const no_point = (): undefined => undefined;
+
 /** One run from nothing; the number of task switches. */
-export async function one_schedule(
-  seed: number,
-  detect: boolean,
-  lockdep = false,
-): Promise<number> {
+export async function one_schedule(seed: number, o: run_options): Promise<number> {
+  const { detect, lockdep = false, point = true } = o;
   const strategy = new random_strategy(new Random(seed), seed);
   const m = new Machine({ seed, detect, strategy, lockdep });
   const k = new Kernel(m);
-  const s: shared = { lock: new mutex(m, LOCK), x: 0, point: () => m.sched.sched_point() };
+  const inside = point ? () => m.sched.sched_point() : no_point;
+  const s: shared = { lock: new mutex(m, LOCK), x: 0, point: inside };
   m.spawn(k, "a", ten_locks).user_data = s;
   m.spawn(k, "b", ten_locks).user_data = s;
   const r = await m.run();
@@ -104,15 +112,14 @@ interface options {
 
 async function bench_schedules(o: options): Promise<void> {
   o.log("schedules");
-  const ours =
-    (detect: boolean, lockdep = false) =>
-    async (n: number) => {
-      for (let i = 1; i <= n; i++) sink.value ^= await one_schedule(i, detect, lockdep);
-    };
+  const ours = (run: run_options) => async (n: number) => {
+    for (let i = 1; i <= n; i++) sink.value ^= await one_schedule(i, run);
+  };
   const list = [
-    { name: "daxlab", fn: ours(true) },
-    { name: "daxlab with lockdep", fn: ours(true, true) },
-    { name: "daxlab, no wait-for graph", fn: ours(false) },
+    { name: "daxlab", fn: ours({ detect: true }) },
+    { name: "daxlab with lockdep", fn: ours({ detect: true, lockdep: true }) },
+    { name: "daxlab, no wait-for graph", fn: ours({ detect: false }) },
+    { name: "daxlab, lock and unlock only", fn: ours({ detect: true, point: false }) },
     {
       name: "bare generators, no locks",
       fn: (n: number) => {
