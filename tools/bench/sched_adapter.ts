@@ -5,4 +5,5 @@
  */
 import { one_schedule } from "./sched.ts";
 
-export default (seed: number): Promise<number> => one_schedule(seed, { detect: true, lockdep: true });
+export default (seed: number): Promise<number> =>
+  one_schedule(seed, { detect: true, lockdep: true });
