@@ -2,7 +2,7 @@
  * Random programs over a few locks under random schedules. Judged by a model that knows nothing of
  * the code: who is inside which lock, and at the end of a run whether anybody is left.
  */
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import type { MaybeWait } from "../../kernel/include/locks.ts";
 import { Kernel } from "../../kernel/kernel.ts";
 import { bit_lock, lock_class, mutex, rw_semaphore } from "../../kernel/locking/locks.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import { EIO, ENOSPC } from "../../kernel/include/errno.ts";
 import { LLONG_MAX, S_DAX, WB_SYNC_ALL, WB_SYNC_NONE } from "../../kernel/include/fs.ts";
 import type { writeback_control } from "../../kernel/include/fs.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../../kernel/include/mman.ts";
 import { new_iov_iter_bytes, new_iov_iter_user } from "../../mm/iov_iter.ts";
 import { sys_mmap, sys_munmap } from "../../mm/mmap.ts";

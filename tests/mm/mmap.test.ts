@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import {
   MADV_DONTFORK,
   MADV_DONTNEED,

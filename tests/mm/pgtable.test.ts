@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import { mm_alloc } from "../../mm/mm_init.ts";
 import {
   PGD,

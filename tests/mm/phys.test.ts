@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import {
   attach_snapshot,
   begin_undo,

@@ -3,7 +3,7 @@
  */
 import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import { ext4_image } from "../../tools/cmd/e2fsck/image.ts";
 import { pass1 } from "../../tools/cmd/e2fsck/pass1.ts";
 import { fsck_ext4, fsck_text } from "../../tools/cmd/fsck_ext4.ts";

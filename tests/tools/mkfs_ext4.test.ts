@@ -4,7 +4,7 @@
  */
 import { openSync, closeSync, readSync, rmSync } from "node:fs";
 import path from "node:path";
-import fc from "fast-check";
+import fc from "../lib/property.ts";
 import { ext4_super_block } from "../../fs/ext4/ext4.ts";
 import { ext4_superblock_csum_verify } from "../../fs/ext4/csum.ts";
 import { mkfs_ext4, type mkfs_device, type mkfs_env } from "../../tools/cmd/mkfs_ext4.ts";

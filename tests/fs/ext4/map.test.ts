@@ -1,5 +1,5 @@
 /** The extent status cache against a plain model, and the block map: fast, synchronous, right. */
-import fc from "fast-check";
+import fc from "../../lib/property.ts";
 import { attach_pmem } from "../../../drivers/nvdimm/pmem.ts";
 import { EXT4_I, new_map } from "../../../fs/ext4/ext4_fs.ts";
 import {

@@ -1,5 +1,5 @@
 /** Struct views, checksums and name bytes: the small things under every on-media format. */
-import fc from "fast-check";
+import fc from "../../lib/property.ts";
 import { crc16 } from "../../../kernel/lib/crc16.ts";
 import { crc32, crc32_be } from "../../../kernel/lib/crc32.ts";
 import { crc32c, crc32c_le32, crc32c_zeros } from "../../../kernel/lib/crc32c.ts";
