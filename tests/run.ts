@@ -5,7 +5,7 @@
  *
  * A file counts as what it reports (tests/lib/suite.ts), and only if the numbers add up: a file
  * that dies, hangs, reports nothing or declares other than it accounts for is one failure more. The
- * last line is "N passed, N failed[, N skipped]"; the exit status is 1 on any failure.
+ * last line is "N passed, N failed" (with "N skipped" above it); the exit status is 1 on any failure.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -17,6 +17,7 @@ import pLimit from "p-limit";
 import { type built_file, bundle, cache_folder } from "./lib/bundle.ts";
 import { repo_path, repo_root } from "./lib/paths.ts";
 import type { file_report } from "./lib/suite.ts";
+import { totals_lines } from "./lib/totals.ts";
 
 interface outcome {
   source: string;
@@ -155,8 +156,7 @@ function print_summary(all: outcome[]): number {
     console.log("no test matches: that is a failure");
     totals.failed = 1;
   }
-  const skipped = totals.skipped ? `, ${totals.skipped} skipped` : "";
-  console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`);
+  console.log(totals_lines(totals.passed, totals.failed, totals.skipped));
   return totals.failed > 0 ? 1 : 0;
 }
 

@@ -25,6 +25,7 @@ import path from "node:path";
 import { inspect } from "node:util";
 import { diff } from "./assert.ts";
 import { repo_root } from "./paths.ts";
+import { totals_lines } from "./totals.ts";
 
 export * as assert from "./assert.ts";
 
@@ -317,7 +318,7 @@ function finish(): void {
     file_failure("(totals)", new Error(`${report.declared} declared, ${settled} accounted for`));
   }
   const lines = report.skipped.map((s) => `  skipped  ${s.name}: ${s.reason}`);
-  lines.push(totals_line(report.passed, report.failed, report.skipped.length));
+  lines.push(totals_lines(report.passed, report.failed, report.skipped.length));
   process.stdout.write(`${lines.join("\n")}\n`);
   tell(report);
   process.exitCode = report.failed > 0 ? 1 : 0;
@@ -326,11 +327,6 @@ function finish(): void {
     process.stderr.write(`the process is kept alive after the last test by: ${left}\n`);
     process.exit();
   }, LINGER_MS).unref();
-}
-
-/** "N passed, N failed[, N skipped]". */
-export function totals_line(passed: number, failed: number, skipped: number): string {
-  return `${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""}`;
 }
 
 /** A new suite; `name` is the mirrored file, as "mm/fault". */
