@@ -5,7 +5,8 @@
  *
  * A file counts as what it reports (tests/lib/suite.ts), and only if the numbers add up: a file
  * that dies, hangs, reports nothing or declares other than it accounts for is one failure more. The
- * last line is "N passed, N failed" (with "N skipped" above it); the exit status is 1 on any failure.
+ * last line is "N passed, N failed" (with "N skipped" above it); the exit status is 1 on any
+ * failure.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";

@@ -328,7 +328,8 @@ t("xa_store_range covers exactly its range, and a null range empties it", () => 
       const first = base + from;
       const last = first + length;
       assert.is(xa_store_range(xa, first, last, 5, GFP_KERNEL), null);
-      // Room is made for the aligned block that ends the range: the root may be higher than need be.
+      // Room is made for the aligned block that ends the range: the root may be higher than need
+      // be.
       check_tree(xa, false);
       for (const index of [first, last, first + Math.floor(length / 2)]) {
         assert.is(xa_load(xa, index), 5);
