@@ -96,3 +96,18 @@ export function name_to_bytes(s: string): Uint8Array {
 export function utf8_encode(s: string): Uint8Array {
   return encode(s, replacement);
 }
+
+/** Order of two byte strings, as memcmp() has it and the shorter one first. */
+export function compare_bytes(a: Uint8Array, b: Uint8Array): number {
+  const n = Math.min(a.length, b.length);
+  for (let i = 0; i < n; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
+  return a.length - b.length;
+}
+
+/** `items` in the byte order of their names; each name becomes bytes once. */
+export function sort_by_name<T>(items: readonly T[], name_of: (item: T) => string): T[] {
+  return items
+    .map((item) => ({ item, key: name_to_bytes(name_of(item)) }))
+    .sort((x, y) => compare_bytes(x.key, y.key))
+    .map((x) => x.item);
+}

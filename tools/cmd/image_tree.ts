@@ -33,7 +33,7 @@ import {
   STATX_BTIME,
 } from "../../kernel/include/stat.ts";
 import { current_cred } from "../../kernel/cred.ts";
-import { name_to_bytes } from "../../kernel/lib/utf8.ts";
+import { compare_bytes, name_to_bytes, sort_by_name } from "../../kernel/lib/utf8.ts";
 import { fput } from "../../kernel/vfs/file.ts";
 import { new_iov_iter_bytes } from "../../mm/iov_iter.ts";
 import { dput } from "../../fs/dcache.ts";
@@ -82,12 +82,6 @@ function name_field(key: string, name: string): tree_entry {
   return { [key]: name };
 }
 
-function compare_bytes(a: Uint8Array, b: Uint8Array): number {
-  const n = Math.min(a.length, b.length);
-  for (let i = 0; i < n; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
-  return a.length - b.length;
-}
-
 interface walk {
   readonly new_sha256: () => sha256;
   /** First path of each inode seen. */
@@ -107,10 +101,7 @@ async function list_names(f: file): Promise<string[]> {
   };
   f.f_pos = 0;
   await iterate_dir(f, ctx);
-  return names
-    .map((n) => ({ n, b: name_to_bytes(n) }))
-    .sort((x, y) => compare_bytes(x.b, y.b))
-    .map((x) => x.n);
+  return sort_by_name(names, (name) => name);
 }
 
 async function get_xattr(inode: inode, name: string): Promise<Uint8Array> {

@@ -10,7 +10,7 @@ import {
 } from "../../kernel/include/fs.ts";
 import type { kstat, timespec64 } from "../../kernel/include/fs.ts";
 import * as S from "../../kernel/include/stat.ts";
-import { name_to_bytes } from "../../kernel/lib/utf8.ts";
+import { name_to_bytes, sort_by_name } from "../../kernel/lib/utf8.ts";
 import type { user_buffer } from "../api/process.ts";
 import type { op_context, operation } from "./context.ts";
 import {
@@ -187,18 +187,12 @@ const DT_LETTER: Readonly<Record<number, string>> = Object.freeze({
   [DT_SOCK]: "s",
 });
 
-function compare_bytes(a: string, b: string): number {
-  const x = name_to_bytes(a);
-  const y = name_to_bytes(b);
-  for (let i = 0; i < x.length && i < y.length; i++) if (x[i] !== y[i]) return x[i]! - y[i]!;
-  return x.length - y.length;
-}
-
 async function do_getdents(x: op_context): Promise<void> {
   const entries = await x.p.readdir(x.path(1));
-  const lines = entries.map((e) => `${e.name} ${DT_LETTER[e.type] ?? "?"}`).sort(compare_bytes);
-  x.say(lines.length);
-  if (lines.length <= 64) for (const l of lines) x.detail(l);
+  x.say(entries.length);
+  if (entries.length > 64) return;
+  const lines = entries.map((e) => `${e.name} ${DT_LETTER[e.type] ?? "?"}`);
+  for (const l of sort_by_name(lines, (line) => line)) x.detail(l);
 }
 
 async function do_statfs(x: op_context): Promise<void> {

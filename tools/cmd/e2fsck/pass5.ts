@@ -66,6 +66,7 @@ function check_inode_bitmap(st: fsck_state, group: number): { free: number; dirs
   const { im } = st;
   const gdp = im.desc(group);
   const ipg = im.es.s_inodes_per_group;
+  const first_ino = im.first_ino;
   const uninit = im.has_group_csum && (gdp.bg_flags & EXT4_BG_INODE_UNINIT) !== 0;
   const b = im.block(im.location(group, "bg_inode_bitmap"));
   const used_unmarked = new difference();
@@ -74,9 +75,9 @@ function check_inode_bitmap(st: fsck_state, group: number): { free: number; dirs
   let dirs = 0;
   for (let i = 0; i < ipg; i++) {
     const ino = group * ipg + i + 1;
-    const used = st.inodes.has(ino) || ino < im.first_ino;
+    const used = ino < first_ino || st.inodes.has(ino);
     if (!used) free++;
-    if (st.dirs.has(ino)) dirs++;
+    else if (st.dirs.has(ino)) dirs++;
     if (uninit) continue;
     if (used && !bit(b, i)) used_unmarked.add(ino);
     if (!used && bit(b, i)) marked_unused.add(ino);
