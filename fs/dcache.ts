@@ -22,6 +22,7 @@ import {
 import { S_ISDIR, S_ISLNK, S_ISREG } from "../kernel/include/stat.ts";
 import { assert } from "../kernel/assert.ts";
 import { busy_begin, busy_end, busy_tasks } from "../kernel/locking/busy.ts";
+import { note_access } from "../kernel/sched/core.ts";
 import { clear_nlink, iput, unlock_new_inode } from "../kernel/vfs/inode.ts";
 
 class vfs_dentry implements dentry {
@@ -140,6 +141,8 @@ export function d_lookup_done(d: dentry): void {
 
 /** The cached name with a reference, or null. */
 export function d_lookup(parent: dentry, name: string): dentry | null {
+  const dir = parent.d_inode;
+  if (dir !== null) note_access(dir.kernel, dir.i_rwsem, false);
   const d = parent.d_children.get(name);
   if (d === undefined) return null;
   d.d_count++;

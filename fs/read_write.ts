@@ -56,6 +56,7 @@ import {
   IOCB_WRITE,
 } from "../kernel/include/fs.ts";
 import type { iov_iter } from "../kernel/include/uio.ts";
+import { note_access } from "../kernel/sched/core.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { inode_lock, inode_unlock } from "../kernel/vfs/inode.ts";
@@ -487,6 +488,7 @@ export const noop_llseek = (f: file): number => f.f_pos;
 
 export function vfs_llseek(f: file, offset: number, whence: number): Sometime<number> {
   if ((f.f_mode & FMODE_LSEEK) === 0) throw ESPIPE;
+  note_access(f.kernel, f.f_inode.i_rwsem, false);
   return f.f_op.llseek!(f, offset, whence);
 }
 

@@ -27,6 +27,7 @@ import {
   STATX_ATTR_DAX,
   STATX_ATTR_MOUNT_ROOT,
 } from "../kernel/include/stat.ts";
+import { note_access } from "../kernel/sched/core.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { touch_atime } from "./atime.ts";
 import { d_is_symlink } from "./dcache.ts";
@@ -82,6 +83,7 @@ export function vfs_getattr(
   flags: number,
 ): Sometime<void> {
   const inode = p.dentry.d_inode!;
+  note_access(inode.kernel, inode.i_rwsem, false);
   stat.btime = null;
   stat.attributes = 0;
   stat.attributes_mask = STATX_ATTR_AUTOMOUNT | STATX_ATTR_DAX;

@@ -24,6 +24,7 @@ const entries: Record<string, string> = {
   cli: "tools/cli/main.ts",
   index: "index.ts",
   kernel: "tools/api/kernel.ts",
+  explore: "tools/explore/index.ts",
   "bench/adapter": "tools/bench/adapter.ts",
   "bench/sched": "tools/bench/sched_adapter.ts",
 };

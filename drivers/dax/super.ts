@@ -29,6 +29,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_kernel } from "../block/bdev.ts";
 import { MF_MEM_PRE_REMOVE, trace_mf_hop } from "../../kernel/include/mf.ts";
 import { behaves } from "../../kernel/release.ts";
+import { pfn_to_page } from "../../mm/page.ts";
 import { note_media_error, readable_bytes } from "../../mm/memory-failure/media.ts";
 import { assert } from "../../kernel/assert.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
@@ -224,6 +225,15 @@ export function dax_direct_access(
   if (out.nr_pages > nr_pages) out.nr_pages = nr_pages;
 }
 
+/** For exploration: processes that have these pages mapped see the same bytes. */
+function note_pages(kernel: Kernel, paddr: number, bytes: number, write: boolean): void {
+  if (kernel.sched.observer === null) return;
+  for (let at = paddr; at < paddr + bytes; at += kernel.PAGE_SIZE) {
+    const page = pfn_to_page(kernel, Math.floor(at / kernel.PAGE_SIZE));
+    if (page !== null) kernel.sched.observer.touch(page, write);
+  }
+}
+
 /** Copies the iterator's next bytes to the device; 0 on a dead one. Returns bytes copied. */
 export function dax_copy_from_iter(
   dev: dax_device,
@@ -232,6 +242,7 @@ export function dax_copy_from_iter(
   iter: iov_iter,
 ): Sometime<number> {
   if (!dev.alive) return 0;
+  note_pages((dev as dax_device_object).kernel, paddr, bytes, true);
   return iter.copy_iter_to_phys(paddr, bytes, dev.nocache);
 }
 
@@ -243,6 +254,7 @@ export function dax_copy_to_iter(
 ): Sometime<number> {
   if (!dev.alive) return 0;
   const { kernel } = dev as dax_device_object;
+  note_pages(kernel, paddr, bytes, false);
   const good = readable_bytes(kernel, paddr, bytes);
   // A machine check in a copy that can be broken off: it ends short, and the driver notes the
   // block.

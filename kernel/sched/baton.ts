@@ -89,6 +89,8 @@ export abstract class Baton {
 
   /** Nobody is runnable: let time pass, or say that nothing can go on. */
   protected abstract go_idle(): void;
+  /** What the code outside may still do before somebody gets the baton. */
+  protected abstract before_kick(): Promise<void>;
   /** These tasks wait for each other. */
   protected abstract report_deadlock(cycle: task_struct[]): void;
   /** Keeps an error that no caller waits for: run(), settle() or the next call throws it. */
@@ -291,7 +293,7 @@ export abstract class Baton {
   protected kick(): void {
     if (this.kicked) return;
     this.kicked = true;
-    void Promise.resolve().then(() => {
+    void this.before_kick().then(() => {
       this.kicked = false;
       if (this.current === this.swapper && this.halted === null) this.pass_baton();
     });

@@ -114,6 +114,15 @@ export async function schedule_timeout(
   return 0;
 }
 
+/**
+ * For exploration: the running task looks at (or changes) what tasks share, without a lock that
+ * would tell. `object` is the data itself, or the lock under which others change it.
+ */
+export function note_access(k: Kernel, object: object, write: boolean): void {
+  const { observer } = k.sched;
+  if (observer !== null) observer.touch(object, write);
+}
+
 export async function msleep(k: has_sched, ms: number): Promise<void> {
   await schedule_timeout(k, ms * NSEC_PER_MSEC);
 }

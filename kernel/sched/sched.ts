@@ -83,6 +83,15 @@ export class Sched extends Baton {
   private settlers: (() => void)[] | null = null;
   /** Errors that belong to no caller: of spawned tasks, or of kernel threads. First one counts. */
   private failure: { error: unknown } | null = null;
+  /**
+   * For exploration: calls from outside wait until the code that gives them rests, so several given
+   * at once are a choice of who goes first. Without it the first one runs as soon as it is given.
+   */
+  calls_in_turn = false;
+  /** Threads with such a call. */
+  private readonly in_flight = new Set<task_struct>();
+  /** Two such calls met, and since then there was always one under way. */
+  private crowd = false;
 
   override fail(error: unknown): void {
     this.failure ??= { error };
@@ -110,7 +119,7 @@ export class Sched extends Baton {
   enter(t: task_struct): number {
     if (this.current === this.swapper) {
       if (this.runnable.length !== 0 || t.busy || this.failure !== null) return ENTER_NO;
-      if (t.state !== TASK_OUTSIDE) return ENTER_NO;
+      if (t.state !== TASK_OUTSIDE || this.calls_in_turn) return ENTER_NO;
       this.current = t;
       t.state = TASK_RUNNING;
       t.busy = true;
@@ -219,6 +228,7 @@ export class Sched extends Baton {
     t.busy = false;
     t.syscall = "";
     t.outside_reject = null;
+    if (this.calls_in_turn) this.note_call(t, false);
     if (t.state !== TASK_DEAD) t.state = TASK_OUTSIDE;
     if (t.caller !== null) {
       this.wake(t.caller);
@@ -226,7 +236,8 @@ export class Sched extends Baton {
     }
     if (this.current !== t) return;
     this.current = this.swapper;
-    if (this.runnable.length !== 0) this.pass_baton();
+    if (this.calls_in_turn) this.kick();
+    else if (this.runnable.length !== 0) this.pass_baton();
     else if (this.idle_work) this.go_idle();
   }
 
@@ -276,6 +287,7 @@ export class Sched extends Baton {
   private queue_call<T>(t: task_struct, fn: (task: task_struct) => Sometime<T>): Promise<T> {
     t.busy = true;
     t.state = TASK_RUNNABLE;
+    if (this.calls_in_turn) this.note_call(t, true);
     const turn = this.sleep_of(t);
     this.runnable.push(t);
     if (this.current === this.swapper) this.kick();
@@ -284,6 +296,13 @@ export class Sched extends Baton {
       ENTERED,
       turn.then(() => fn(t)),
     );
+  }
+
+  private note_call(t: task_struct, begins: boolean): void {
+    if (begins) this.in_flight.add(t);
+    else this.in_flight.delete(t);
+    if (this.in_flight.size > 1) this.crowd = true;
+    else if (this.in_flight.size === 0) this.crowd = false;
   }
 
   /** Registers a thread that gets its calls from outside. */
@@ -302,9 +321,9 @@ export class Sched extends Baton {
 
   // ------------------------------------------------------------------ idle: time, quiescence
 
-  /** run() is under way: what the tasks do now is what a run explores. */
+  /** run() or a crowd of calls is under way: what the tasks do now is what a run explores. */
   get running(): boolean {
-    return this.run_resolve !== null;
+    return this.run_resolve !== null || this.crowd;
   }
 
   /** Something waits for the machine to be idle or for time: look there when nobody runs. */
@@ -336,8 +355,15 @@ export class Sched extends Baton {
   }
 
   /** Code outside may be about to give another call: it goes first. */
+  private async outside_goes_first(): Promise<void> {
+    for (let i = 0; i < OUTSIDE_GRACE && this.run_resolve === null; i++) await undefined;
+  }
+  protected override before_kick(): Promise<void> {
+    return this.calls_in_turn ? this.outside_goes_first() : Promise.resolve();
+  }
+
   private async advance_after_grace(epoch: number): Promise<void> {
-    for (let i = 0; i < OUTSIDE_GRACE; i++) await undefined;
+    await this.outside_goes_first();
     if (this.idle && this.idle_epoch === epoch && this.halted === null) this.advance_time();
   }
 

@@ -157,9 +157,18 @@ class vfs_inode implements inode {
     this.i_mapping = mapping;
   }
 
+  /** For reports: "inode 12 of pmem0 (/dir/a)", the first name in the filesystem if it has one. */
   lock_label(): string {
-    return `inode ${this.i_ino} of ${this.i_sb.s_id}`;
+    const text = `inode ${this.i_ino} of ${this.i_sb.s_id}`;
+    for (const alias of this.i_dentry) return `${text} (${path_in_fs(alias)})`;
+    return text;
   }
+}
+
+function path_in_fs(d: dentry): string {
+  let path = "";
+  for (; d.d_parent !== d; d = d.d_parent) path = `/${d.d_name}${path}`;
+  return path === "" ? "/" : path;
 }
 
 function inode_init_always(sb: super_block, ino: number): inode {

@@ -78,7 +78,9 @@ async function get_page_for_read(iocb: kiocb, index: number, last: number): Prom
 export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime<number> {
   const mapping = iocb.ki_filp.f_mapping;
   const inode = mapping.host;
-  const { PAGE_SIZE, vfs_ops } = mapping.kernel;
+  const { PAGE_SIZE, vfs_ops, sched } = mapping.kernel;
+  const seen = sched.observer;
+  if (seen !== null) seen.touch(inode.i_rwsem, false); // its size, and what the pages hold
   let done = already;
   let pos = iocb.ki_pos;
   while (iter.count > 0 && pos < inode.i_size) {
@@ -89,6 +91,7 @@ export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime
       iocb.ki_pos = pos;
       return filemap_read_slow(iocb, iter, done);
     }
+    if (seen !== null) seen.touch(p, false); // stores to mappings change it too
     const off = pos - index * PAGE_SIZE;
     const n = Math.min(PAGE_SIZE - off, iter.count, inode.i_size - pos);
     const r = iter.copy_to_iter(page_address(p), off, n);

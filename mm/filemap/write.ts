@@ -10,6 +10,7 @@ import type { Sometime, kiocb } from "../../kernel/include/fs.ts";
 import type { address_space, write_ctx } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import { balance_dirty_pages_ratelimited } from "../page_dirty.ts";
+import { note_access } from "../../kernel/sched/core.ts";
 import { page_address } from "../page.ts";
 import { then } from "../sometime.ts";
 
@@ -69,6 +70,7 @@ function write_piece(st: write_state): Sometime<void> {
     const { write_begin, write_end } = mapping.a_ops;
     return then(write_begin!(iocb.ki_filp, mapping, pos, bytes, ctx), () => {
       const view = page_address(ctx.page!);
+      note_access(mapping.kernel, ctx.page!, true);
       const copied = iter.copy_from_iter_atomic(view, offset, bytes);
       const ended = write_end!(iocb.ki_filp, mapping, pos, bytes, copied, ctx);
       return then(ended, (status) => after_piece(st, copied, status));

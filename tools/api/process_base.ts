@@ -111,8 +111,17 @@ export class ProcessBase {
     return e;
   }
 
-  /** The plain result of a call, for callers that cannot wait. */
-  protected now<T>(name: string, r: Sometime<T>): T {
+  /** The plain result of a call, for callers that cannot wait: it takes no turn either. */
+  protected at_once<T>(name: string, call: () => Sometime<T>): T {
+    const s = this.kernel.sched;
+    const in_turn = s.calls_in_turn;
+    s.calls_in_turn = false;
+    let r: Sometime<T>;
+    try {
+      r = call();
+    } finally {
+      s.calls_in_turn = in_turn;
+    }
     if (!is_promise(r)) return r;
     // the call goes on; its end must not go unheard
     r.catch(() => undefined);

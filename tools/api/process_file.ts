@@ -119,11 +119,11 @@ export class ProcessFile extends ProcessBase {
   }
   /** pread for a caller that cannot wait. @throws WouldBlock when the call has to */
   preadSync(fd: number, buf: user_buffer, pos: number): number {
-    return this.now("pread", this.pread(fd, buf, pos));
+    return this.at_once("pread", () => this.pread(fd, buf, pos));
   }
   /** pwrite for a caller that cannot wait. @throws WouldBlock when the call has to */
   pwriteSync(fd: number, buf: user_buffer, pos: number): number {
-    return this.now("pwrite", this.pwrite(fd, buf, pos));
+    return this.at_once("pwrite", () => this.pwrite(fd, buf, pos));
   }
 
   /** The hot path of syscall(): no closure, no promise, while nothing has to wait. */

@@ -5,8 +5,9 @@
  *   export default scenario({ pmem: [{ size: "64M", mode: "fsdax" }] }, async (m) => { ... });
  *
  * Replay, reports with stacks, exploration and crash states all work by running the function again.
- * What exploration varies is the order in which the tasks made by m.spawn() and p.spawn() go on
- * while `await m.run()` is under way; what comes before and after runs as ever.
+ * What exploration varies is the order in which tasks go on: system calls given at once (a
+ * Promise.all over several processes), and the tasks made by m.spawn() and p.spawn() while `await
+ * m.run()` is under way. What a scenario does one call after the other runs as ever.
  */
 import { Deadlock, Hang } from "../../kernel/locking/report.ts";
 import { Machine, type machine_options } from "./machine.ts";

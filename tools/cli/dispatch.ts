@@ -12,6 +12,7 @@ function make_program(version: string): Command {
     .enablePositionalOptions()
     .showHelpAfterError("(daxlab --help lists the commands, daxlab COMMAND --help its options)")
     .showSuggestionAfterError()
+    .configureHelp({ subcommandTerm: (c) => c.name() })
     .exitOverride();
 }
 

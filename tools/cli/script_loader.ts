@@ -1,7 +1,7 @@
 /**
  * tools/cli/script_loader.ts - imports a user's script, TypeScript or JavaScript, from anywhere.
  *
- * Two hooks: tsx for TypeScript, and one that resolves "daxlab" and "daxlab/kernel" to the copy
+ * Two hooks: tsx for TypeScript, and one that resolves "daxlab" and what is below it to the copy
  * that runs now, so that the script and the command line share every class, and that takes a .ts
  * file outside any package as an ES module (it may use await at the top).
  */
@@ -40,8 +40,16 @@ function entry_urls(): Record<string, string> {
   const dir = folder_with(from_source ? "package.json" : "cli.js");
   const url = (file: string) => pathToFileURL(path.join(dir, file)).href;
   return from_source
-    ? { daxlab: url("index.ts"), "daxlab/kernel": url("tools/api/kernel.ts") }
-    : { daxlab: url("index.js"), "daxlab/kernel": url("kernel.js") };
+    ? {
+        daxlab: url("index.ts"),
+        "daxlab/kernel": url("tools/api/kernel.ts"),
+        "daxlab/explore": url("tools/explore/index.ts"),
+      }
+    : {
+        daxlab: url("index.js"),
+        "daxlab/kernel": url("kernel.js"),
+        "daxlab/explore": url("explore.js"),
+      };
 }
 
 /** Imports the module at `file` (relative to the working folder). */

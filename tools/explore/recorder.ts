@@ -2,9 +2,10 @@
  * tools/explore/recorder.ts - between the Machine and a strategy: which choices are explored, and
  * what was chosen.
  *
- * Only choices made while run() is under way count: what a scenario does before (boot, mkfs, mount)
- * and after (its checks) runs as ever. A choice is written as 0 for the default scheduler's, n for
- * the n-th other candidate; so a schedule is a list of small numbers, mostly 0.
+ * Only choices made while run() or several calls from outside are under way count: what a scenario
+ * does before (boot, mkfs, mount) and after (its checks) runs as ever. A choice is written as 0 for
+ * the default scheduler's, n for the n-th other candidate; so a schedule is a list of small
+ * numbers, mostly 0.
  */
 import { StepLimit } from "../../kernel/locking/report.ts";
 import type { Machine } from "../../kernel/machine.ts";

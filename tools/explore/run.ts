@@ -106,6 +106,7 @@ export async function run_once(
   });
   const orders: { text: string }[] = [];
   if (m.lockdep !== null) m.events.on("lockdep", (r: { text: string }) => orders.push(r));
+  m.sched.calls_in_turn = true;
   options.on_boot?.(m);
   const body = body_of(s, m, new Set(options.switches));
   const end = options.turn ? await watched(body, options.turn) : await body;

@@ -22,6 +22,7 @@ import { replay_explorer } from "./strategies.ts";
 import { listen_to_locks } from "./touch.ts";
 
 export type deed =
+  | "calls"
   | "takes"
   | "wants"
   | "releases"
@@ -59,6 +60,8 @@ class Teller implements SchedObserver {
   readonly chapters: chapter[] = [];
   private machine: Machine | null = null;
   private last: task_struct | null = null;
+  /** The system call that each task was last seen in. */
+  private readonly calls = new Map<task_struct, string>();
 
   watch(m: Machine): void {
     this.machine = m;
@@ -88,7 +91,14 @@ class Teller implements SchedObserver {
 
   /** While it runs; what the scenario does before and after is no part of the story. */
   private note(t: task_struct, deed: deed, what: string): void {
-    if (this.machine!.sched.running) this.add(t, deed, what);
+    if (!this.machine!.sched.running) return;
+    this.note_call(t);
+    this.add(t, deed, what);
+  }
+  private note_call(t: task_struct): void {
+    if (t.syscall === (this.calls.get(t) ?? "")) return;
+    this.calls.set(t, t.syscall);
+    if (t.syscall !== "") this.add(t, "calls", `${t.syscall}()`);
   }
   private add(t: task_struct, deed: deed | "ends", what: string): void {
     const c = this.chapters[this.chapters.length - 1];
@@ -110,6 +120,7 @@ class Teller implements SchedObserver {
   alone(): void {}
   touch(object: object, write: boolean): void {
     const o = object as { lock_name?: string; peek?: unknown };
+    if (this.machine!.sched.running) this.note_call(this.machine!.sched.current);
     if (o.peek === undefined) return;
     this.note(this.machine!.sched.current, write ? "writes" : "reads", o.lock_name!);
   }
