@@ -105,8 +105,11 @@ t("a script that gives one call after the other has one schedule", async () => {
     await add_one(p, fd);
     return await read_one(p, fd);
   });
-  const { outcomes, result } = await outcomes_of(s);
-  assert.equal([outcomes, result.runs], [["1"], 1]);
+  for (const strategy of ["dpor", "random"] satisfies strategy_name[]) {
+    const { outcomes, result } = await outcomes_of(s, strategy);
+    assert.equal([outcomes, result.runs, result.complete], [["1"], 1, true]);
+    assert.match(result.promise, /nothing happened at the same time/);
+  }
 });
 
 t("a call given when another has ended is not explored before it", async () => {

@@ -93,6 +93,10 @@ export interface exploration {
 export const DEFAULT_RUNS = 1000;
 const MINIMISE_RUNS = 5000;
 
+const NO_CHOICE =
+  "nothing happened at the same time, so there is one schedule: give system calls of several " +
+  "processes at once (Promise.all), or spawn tasks and await m.run()";
+
 export function make_strategy(o: explore_options): explore_strategy {
   const seed = o.seed ?? 1;
   const made: Record<strategy_name, () => explore_strategy> = {
@@ -154,9 +158,14 @@ class Exploration {
       if (o.stop?.() === true || !strategy.begin(n)) break;
       const done = await run_once(this.s, strategy, this.run_options);
       o.on_run?.(out.runs + out.pruned + 1, "explore");
-      if (this.count(done)) continue;
-      await this.found(done);
-      if (!o.keep_going) break;
+      const news = !this.count(done);
+      if (news) await this.found(done);
+      if (news && !o.keep_going) break;
+      if (done.choices.length === 0 && out.runs === 1) {
+        out.complete = true;
+        out.promise = NO_CHOICE;
+        return out;
+      }
     }
     out.complete = strategy.complete?.() ?? false;
     out.promise = strategy.promise?.(out.runs + out.pruned) ?? "";
