@@ -40,7 +40,7 @@ import type { to_kill } from "./memory-failure/kill.ts";
 import { action_result, memory_failure_page, soft_offline_page } from "./memory-failure/page.ts";
 import { mf_state_of } from "./memory-failure/state.ts";
 import { task_mm } from "./mmap.ts";
-import { PAGE, pfn_to_page, put_page } from "./page.ts";
+import { PAGE, compound_head, pfn_to_page, put_page } from "./page.ts";
 import { lookup_entry, pte_pfn, pte_present } from "./pgtable.ts";
 
 export { set_mce_kill } from "./memory-failure/kill.ts";
@@ -71,8 +71,9 @@ function hop(kernel: Kernel, name: string, who: string, what: string, err: unkno
 }
 
 /** Nobody above knows the owner of the page: the page's own file does. Throws EBUSY. */
-async function mf_generic_kill_procs(kernel: Kernel, page: page, flags: number): Promise<void> {
+async function mf_generic_kill_procs(kernel: Kernel, bad: page, flags: number): Promise<void> {
   const ops = kernel.dax_mm_ops;
+  const page = compound_head(bad);
   const cookie = await (page.mapping?.host ? ops?.lock_page?.(page) : null);
   if (cookie === null || cookie === undefined) throw EBUSY;
   try {

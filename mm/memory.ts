@@ -13,6 +13,7 @@ export {
   vmf_insert_mixed,
   vmf_insert_mixed_mkwrite,
   vmf_insert_pfn_pmd,
+  vmf_insert_pfn_pud,
   zero_pfn,
 } from "./memory/insert.ts";
 export { do_set_pte, finish_fault } from "./memory/pte_fault.ts";

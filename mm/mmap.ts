@@ -145,7 +145,7 @@ function file_mmap_ok(mm: mm_struct, file: file, pgoff: number, len: number): bo
   const { page_size } = geometry(mm);
   const pages = len / page_size;
   const limited = S_ISREG(inode.i_mode) || S_ISBLK(inode.i_mode);
-  const maxsize = limited ? inode.i_sb.s_maxbytes : Number.MAX_SAFE_INTEGER;
+  const maxsize = limited ? inode.i_sb.s_maxbytes : 2 ** 64;
   return pages <= maxsize / page_size && pgoff <= maxsize / page_size - pages;
 }
 

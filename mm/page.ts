@@ -108,6 +108,13 @@ export function pfn_to_page(kernel: Kernel, pfn: number): page_struct | null {
   return null;
 }
 
+/** The page that stands for all frames of a compound page: only device-dax has such. */
+export function compound_head(p: page): page_struct {
+  const { kernel, pfn, pgmap } = p as page_struct;
+  const nr = 2 ** (pgmap?.vmemmap_shift ?? 0);
+  return nr === 1 ? (p as page_struct) : pfn_to_page(kernel, pfn - (pfn % nr))!;
+}
+
 export function pfn_valid(kernel: Kernel, pfn: number): boolean {
   return pfn_to_page(kernel, pfn) !== null;
 }

@@ -21,7 +21,7 @@ import type {
   dax_range,
 } from "../../kernel/include/dax.ts";
 import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, is_errno } from "../../kernel/include/errno.ts";
-import type { Sometime, fs_dax_info } from "../../kernel/include/fs.ts";
+import type { Sometime, fs_dax_info, super_block } from "../../kernel/include/fs.ts";
 import type { srcu_struct } from "../../kernel/include/locks.ts";
 import type { page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
@@ -42,6 +42,8 @@ export interface dax_state {
   /** Which disk has which device. */
   readonly dax_hosts: Map<gendisk, dax_device_object>;
   next_minor: number;
+  /** The pseudo filesystem of device-dax inodes; made when first needed. */
+  dax_sb: super_block | null;
   /** fs/dax: wakes who waits for a page of an fsdax device to fall idle. */
   page_idle: ((page: page) => void) | null;
 }
@@ -51,6 +53,7 @@ export function dax_state(kernel: Kernel): dax_state {
     dax_srcu: new srcu(kernel.machine, DAX_SRCU),
     dax_hosts: new Map(),
     next_minor: 0,
+    dax_sb: null,
     page_idle: null,
   } satisfies dax_state;
   return kernel.dax_state as dax_state;
@@ -59,7 +62,7 @@ export function dax_state(kernel: Kernel): dax_state {
 class dax_device_object implements dax_device {
   readonly kernel: Kernel;
   readonly name: string;
-  readonly ops: dax_operations;
+  readonly ops: dax_operations | null;
   readonly base_pfn: number; // immutable
   private_data: unknown;
   alive = true; // cleared once, by kill_dax()
@@ -71,7 +74,13 @@ class dax_device_object implements dax_device {
   holder_ops: dax_holder_operations | null = null;
   refs = 1;
 
-  constructor(kernel: Kernel, name: string, ops: dax_operations, base_pfn: number, data: unknown) {
+  constructor(
+    kernel: Kernel,
+    name: string,
+    ops: dax_operations | null,
+    base_pfn: number,
+    data: unknown,
+  ) {
     this.kernel = kernel;
     this.name = name;
     this.ops = ops;
@@ -95,7 +104,7 @@ export function dax_read_unlock(kernel: Kernel, id: number): void {
 export function alloc_dax(
   kernel: Kernel,
   private_data: unknown,
-  ops: dax_operations,
+  ops: dax_operations | null,
   base_pfn: number,
   name?: string,
 ): dax_device {

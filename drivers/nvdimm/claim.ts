@@ -11,13 +11,12 @@
  */
 import { EINVAL, ENODEV, ENXIO, is_errno } from "../../kernel/include/errno.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
-import { MKDEV, S_IFCHR } from "../../kernel/include/stat.ts";
-import { devnode_create, devnode_delete } from "../../kernel/vfs/devnode.ts";
+import { MKDEV } from "../../kernel/include/stat.ts";
+import { dev_dax_probe, kill_dev_dax } from "../dax/device.ts";
 import { ARENA_MIN_SIZE } from "./btt_format.ts";
 import { btt_attach, btt_detach, btt_info_at } from "./btt.ts";
 import {
   type claim_kind,
-  type dev_dax,
   free_id,
   type nd_claim,
   type nd_namespace,
@@ -191,16 +190,13 @@ function enable_dax(claim: nd_claim, ns: nd_namespace): void {
   claim.size = info.npfns * kernel.PAGE_SIZE;
   claim.resource = ns.start + info.start_pad + info.dataoff;
   const st = nvdimm_state(kernel);
-  const dax: dev_dax = {
+  claim.dax = dev_dax_probe(kernel, {
     name: `dax${ns.region.id}.${ns.id}`,
-    claim,
     start: claim.resource,
     size: claim.size,
     align: info.align,
     dev: MKDEV(DAX_MAJOR, st.next_dax_minor++),
-  };
-  claim.dax = dax;
-  devnode_create(kernel, dax.name, S_IFCHR | 0o600, dax.dev);
+  });
 }
 
 function enable_btt(claim: nd_claim, ns: nd_namespace): void {
@@ -239,12 +235,11 @@ export function nd_claim_enable(claim: nd_claim): void {
 /** Unbinds the driver: the disk or character device goes, the claim stays. */
 export async function nd_claim_disable(claim: nd_claim): Promise<void> {
   if (!claim.enabled) return;
-  const { kernel } = claim.region.bus;
   const { pmem, btt, dax } = claim;
   claim.enabled = false;
   claim.pmem = claim.btt = claim.dax = null;
   claim.size = claim.resource = 0;
   if (btt) btt_detach(btt);
-  if (dax) devnode_delete(kernel, dax.name);
+  if (dax) await kill_dev_dax(dax);
   if (pmem) await detach_pmem(pmem);
 }

@@ -11,6 +11,7 @@
  * Every change happens without sleeping under the baton, but for a driver being unbound, which
  * waits for users of the DAX device; `nd_namespace.busy` keeps others away meanwhile.
  */
+import type { dev_dax } from "../dax/device.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { btt } from "./btt.ts";
@@ -127,17 +128,6 @@ export interface nd_namespace {
 }
 
 export type claim_kind = "pfn" | "dax" | "btt";
-
-/** A dev_dax: a range of a devdax namespace as a character device. */
-export interface dev_dax {
-  /** "dax0.0" */
-  readonly name: string;
-  readonly claim: nd_claim;
-  readonly start: number;
-  readonly size: number;
-  readonly align: number;
-  readonly dev: number;
-}
 
 export interface nd_claim {
   readonly region: nd_region;

@@ -255,7 +255,9 @@ export const PUD_ORDER = 18;
 export interface dev_pagemap {
   readonly start_pfn: number;
   readonly nr: number;
-  readonly type: "fs_dax" | "devdax" | "generic";
+  readonly type: "fs_dax" | "generic";
+  /** Order of the compound pages that its frames form; default 0: single ones. */
+  readonly vmemmap_shift?: number;
   /** The last extra reference of a page is gone (its count fell to 1). Wakes who waits for idle. */
   page_idle?(page: page): void;
   /** Memory went bad: tell the owner. */

@@ -31,6 +31,9 @@ import {
   pte_index,
   pte_pfn,
   pte_set,
+  pud_alloc,
+  pud_index,
+  pud_none,
 } from "../pgtable.ts";
 import { mm_state } from "../mm_state.ts";
 import { pfn_valid } from "../page.ts";
@@ -76,7 +79,12 @@ export function vmf_insert_mixed_mkwrite(vma: vm_area_struct, addr: number, pfn:
   return insert_pfn(vma, addr, pfn, true);
 }
 
-/** A PMD of frames starting at `pfn` over the fault's 2 MiB. */
+/** What the hardware makes of a frame number in a huge entry: it has no low bits. */
+function huge_pfn(pfn: number, frames: number): number {
+  return pfn - (pfn % frames);
+}
+
+/** A PMD over the fault's 2 MiB: the 2 MiB of frames that `pfn` is in. */
 export function vmf_insert_pfn_pmd(vmf: vm_fault, pfn: number, write: boolean): number {
   const f = FAULT(vmf);
   const { vma, mm, g } = f;
@@ -86,11 +94,34 @@ export function vmf_insert_pfn_pmd(vmf: vm_fault, pfn: number, write: boolean): 
   mm.page_table_lock.lock();
   const old = pmd.leaf[f.pmd_i]!;
   if (old === 0 && pmd.child[f.pmd_i] === null) {
-    const entry = mk_entry(pfn, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
+    const frame = huge_pfn(pfn, g.ptrs);
+    const entry = mk_entry(frame, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
     pmd.leaf[f.pmd_i] = write ? maybe_mkwrite(pte_set(entry, WRITTEN), vma) : entry;
-  } else if (write && old !== 0 && pte_pfn(old) === pfn) {
+  } else if (write && old !== 0 && pte_pfn(old) === huge_pfn(pfn, g.ptrs)) {
     pmd.leaf[f.pmd_i] = maybe_mkwrite(pte_set(old, WRITTEN), vma);
     flush_tlb_range(mm, base, base + g.pmd_size);
+  }
+  mm.page_table_lock.unlock();
+  return VM_FAULT_NOPAGE;
+}
+
+/** A PUD over the fault's 1 GiB: the 1 GiB of frames that `pfn` is in. */
+export function vmf_insert_pfn_pud(vmf: vm_fault, pfn: number, write: boolean): number {
+  const f = FAULT(vmf);
+  const { vma, mm, g } = f;
+  const base = Math.floor(f.address / g.pud_size) * g.pud_size;
+  if (base < vma.vm_start || base >= vma.vm_end) return VM_FAULT_SIGBUS;
+  const pud = pud_alloc(mm, g, f.address);
+  const i = pud_index(g, f.address);
+  mm.page_table_lock.lock();
+  const old = pud.leaf[i]!;
+  if (pud_none(pud, i)) {
+    const frame = huge_pfn(pfn, g.ptrs * g.ptrs);
+    const entry = mk_entry(frame, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
+    pud.leaf[i] = write ? maybe_mkwrite(pte_set(entry, WRITTEN), vma) : entry;
+  } else if (write && old !== 0 && pte_pfn(old) === huge_pfn(pfn, g.ptrs * g.ptrs)) {
+    pud.leaf[i] = maybe_mkwrite(pte_set(old, WRITTEN), vma);
+    flush_tlb_range(mm, base, base + g.pud_size);
   }
   mm.page_table_lock.unlock();
   return VM_FAULT_NOPAGE;

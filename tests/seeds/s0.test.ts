@@ -2,7 +2,16 @@
  * tests/seeds/s0.test.ts - seed S0, "daxfile": what a DAX mapping promises after a power cut and
  * what it costs, and the proposal of files with a static block map. Numbers: SEED-CHECKLIST.
  */
-import { FALLOC_FL_COLLAPSE_RANGE, MAP_SHARED, MS_SYNC, picture } from "../../index.ts";
+import {
+  FALLOC_FL_COLLAPSE_RANGE,
+  Machine,
+  MAP_SHARED,
+  MS_SYNC,
+  O_RDWR,
+  picture,
+  PROT_READ,
+  PROT_WRITE,
+} from "../../index.ts";
 import { xa_is_value, xa_load } from "../../kernel/lib/xarray.ts";
 import { lookup_entry, pte_pfn, pte_present } from "../../mm/pgtable.ts";
 import { nr_allocated_pages, nr_volatile_lines } from "../../mm/phys.ts";
@@ -153,7 +162,32 @@ t(
 );
 
 t.skip("S0.5 a guest's flush does not save the host's block map", "needs virtiofs: a later issue");
-t.skip("S0.6 the same program on device-dax needs no sync", "needs device-dax: a later issue");
+
+t("S0.6 device-dax needs no sync: what was flushed is there, and files it has none", async () => {
+  const m = await Machine.boot({
+    nvdimm: { dimms: [{ size: 256 * 2 ** 20, init_labels: "1.2" }] },
+    track_persistence: true,
+  });
+  assert.is((await m.tool("ndctl", ["create-namespace", "-m", "devdax", "-s", "64M"])).status, 0);
+  const p = m.process();
+  const fd = await p.open("/dev/dax0.0", O_RDWR);
+  const size = 2 * 2 ** 20;
+  const a = await p.mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  await p.store(a, new Uint8Array(64).fill(65));
+  await p.clwb(a, 64);
+  await p.sfence();
+  // No msync and no fsync: the device has none, and nothing it could add.
+  await assert.rejects(() => p.msync(a, size, MS_SYNC), /^EINVAL:/);
+  await assert.rejects(() => p.fsync(fd), /^EINVAL:/);
+  await assert.rejects(() => p.pwrite(fd, new Uint8Array(1), 0), /^EINVAL:/);
+  await assert.rejects(() => p.ftruncate(fd, 4096), /^EINVAL:/);
+  await assert.rejects(() => p.fallocate(fd, 0, 0, 4096), /^ENODEV:/);
+  const after = await m.reboot();
+  const q = after.process();
+  const fd2 = await q.open("/dev/dax0.0", O_RDWR);
+  const b = await q.mmap(0, size, PROT_READ, MAP_SHARED, fd2, 0);
+  assert.equal([...(await q.load(b, 64))], new Array(64).fill(65));
+});
 
 // ---- the interface, proposal "daxfile"
 

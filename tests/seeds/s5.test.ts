@@ -352,10 +352,7 @@ t.skip(
   "S5.12 frames are plain numbers (6.17)",
   "nothing to show: they never were anything else here",
 );
-t.skip(
-  "S5.13 device-dax usable under a filesystem, famfs (2026)",
-  "needs device-dax: a later issue",
-);
+t.skip("S5.13 device-dax usable under a filesystem, famfs (2026)", "needs famfs: a later issue");
 t.skip("S5.14 MAP_DIRECT", "needs the proposal map-direct: a later issue");
 t.skip("S5.15 an inode flag that freezes the block map", "needs XFS and a proposal: a later issue");
 
