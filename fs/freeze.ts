@@ -8,6 +8,7 @@
  * s_umount is let go while level 1 drains, because writers take it inside level 1. The levels stay
  * taken, by nobody, until the thaw.
  */
+import type { block_device } from "../kernel/include/blkdev.ts";
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
 import { EBUSY, EINVAL, EOPNOTSUPP, EPERM } from "../kernel/include/errno.ts";
 import type { file, super_block } from "../kernel/include/fs.ts";
@@ -19,7 +20,10 @@ import {
   SB_UNFROZEN,
 } from "../kernel/include/fs.ts";
 import { capable } from "../kernel/cred.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { block_state } from "../drivers/block/genhd.ts";
 import { sb_rdonly } from "../kernel/vfs/super.ts";
+import { sync_blockdev } from "./buffer/cache.ts";
 import { deactivate_locked_super } from "./super.ts";
 import { sync_filesystem } from "./sync.ts";
 
@@ -101,6 +105,48 @@ export async function thaw_super(sb: super_block): Promise<void> {
   sb.s_writers.frozen = SB_UNFROZEN;
   sb_freeze_unlock(sb, SB_FREEZE_FS);
   await deactivate_locked_super(sb);
+}
+
+async function with_fsfreeze(bdev: block_device, fn: () => Promise<void>): Promise<void> {
+  const p = bdev.bd_fsfreeze_mutex.lock();
+  if (p) await p;
+  try {
+    await fn();
+  } finally {
+    bdev.bd_fsfreeze_mutex.unlock();
+  }
+}
+
+/** For snapshots below a filesystem: freezes it, or writes the device's buffers. Calls nest. */
+export async function freeze_bdev(bdev: block_device): Promise<void> {
+  await with_fsfreeze(bdev, async () => {
+    if (++bdev.bd_fsfreeze_count > 1) return;
+    const sb = bdev.bd_super as super_block | null;
+    try {
+      if (sb !== null) await freeze_super(sb);
+      else await sync_blockdev(bdev);
+    } catch (e) {
+      bdev.bd_fsfreeze_count--;
+      throw e;
+    }
+    bdev.bd_fsfreeze_sb = sb;
+  });
+}
+
+/** EINVAL: it is not frozen. */
+export async function thaw_bdev(bdev: block_device): Promise<void> {
+  await with_fsfreeze(bdev, async () => {
+    if (bdev.bd_fsfreeze_count === 0) throw EINVAL;
+    if (--bdev.bd_fsfreeze_count > 0) return;
+    const sb = bdev.bd_fsfreeze_sb as super_block | null;
+    bdev.bd_fsfreeze_sb = null;
+    if (sb !== null) await thaw_super(sb);
+  });
+}
+
+/** Boot: the block layer freezes the filesystem on a device through this. */
+export function init_freeze(kernel: Kernel): void {
+  block_state(kernel).freeze_ops = { freeze_bdev, thaw_bdev };
 }
 
 export async function ioctl_fsfreeze(f: file): Promise<void> {

@@ -37,6 +37,8 @@ export interface proposals {
   dax_order_entries?: boolean;
   map_direct?: boolean;
   partition_holders?: boolean;
+  /** Device mapper holds the DAX devices below and passes failures up. */
+  dm_holder?: boolean;
 }
 
 export interface KernelOptions {
@@ -89,6 +91,7 @@ export class Kernel {
   block_state: unknown = null;
   dax_state: unknown = null;
   nvdimm_state: unknown = null;
+  dm_state: unknown = null;
   vfs_state: unknown = null;
   fs_state: unknown = null;
   /** What kernel/vfs calls upwards: mm and fs fill it in at boot. */

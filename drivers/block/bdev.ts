@@ -12,11 +12,14 @@ import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import { EACCES, EBUSY, EINVAL, ENOENT, ENXIO, is_errno } from "../../kernel/include/errno.ts";
 import type { MaybeWait, inode } from "../../kernel/include/fs.ts";
-import { MKDEV, S_IFBLK } from "../../kernel/include/stat.ts";
+import { MKDEV, S_IFBLK, S_ISBLK } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { init_pseudo } from "../../kernel/vfs/super.ts";
+import { lock_class, mutex } from "../../kernel/locking/locks.ts";
+import { init_pseudo, vfs_of } from "../../kernel/vfs/super.ts";
 import { init_special_inode, new_inode } from "../../kernel/vfs/inode.ts";
 import { BLOCK_EXT_MAJOR, block_state, disk_part_name } from "./genhd.ts";
+
+const FSFREEZE_MUTEX = lock_class("&bdev->bd_fsfreeze_mutex");
 
 /** The mark on a disk one of whose partitions is claimed. */
 export const bd_may_claim: object = Object.freeze({ name: "bd_may_claim" });
@@ -33,6 +36,9 @@ class bdev_object implements block_device {
   bd_holders = 0;
   bd_openers = 0;
   bd_super: unknown = null;
+  #fsfreeze_mutex: mutex | null = null;
+  bd_fsfreeze_count = 0;
+  bd_fsfreeze_sb: unknown = null;
   bd_read_only: boolean;
   bd_block_size: number;
   bd_buffers: unknown = null;
@@ -41,7 +47,8 @@ class bdev_object implements block_device {
     this.kernel = kernel;
     this.bd_disk = disk;
     this.bd_partno = partno;
-    this.bd_dev = MKDEV(BLOCK_EXT_MAJOR, minor);
+    // partitions have extended numbers, whatever their disk has
+    this.bd_dev = MKDEV(partno === 0 ? disk.major : BLOCK_EXT_MAJOR, minor);
     this.bd_name = disk_part_name(disk, partno);
     this.bd_start_sect = s;
     this.bd_nr_sectors = n;
@@ -52,6 +59,12 @@ class bdev_object implements block_device {
   /** Made at the first use: the pseudo filesystem needs the VFS, which boots after the drivers. */
   get bd_inode(): inode {
     return bdev_inode(this);
+  }
+
+  /** Made at the first freeze. */
+  get bd_fsfreeze_mutex(): mutex {
+    this.#fsfreeze_mutex ??= new mutex(this.kernel.machine, FSFREEZE_MUTEX, this.bd_name);
+    return this.#fsfreeze_mutex;
   }
 }
 
@@ -164,6 +177,9 @@ export function lookup_bdev(kernel: Kernel, name: string): block_device {
   for (const bdev of block_state(kernel).bdevs.values()) {
     if (bdev.bd_name === plain) return bdev;
   }
+  const node = vfs_of(kernel).devnodes.get(plain);
+  const bdev = node && S_ISBLK(node.mode) ? block_state(kernel).bdevs.get(node.dev) : undefined;
+  if (bdev) return bdev;
   throw ENOENT;
 }
 

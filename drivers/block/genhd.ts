@@ -25,12 +25,20 @@ export interface bdev_cache_ops {
   kill_bdev(bdev: block_device): void;
 }
 
+/** What fs/freeze.ts does for a device that is to be held still. */
+export interface bdev_freeze_ops {
+  /** Freezes the filesystem on the device, or only writes its buffers when there is none. */
+  freeze_bdev(bdev: block_device): Promise<void>;
+  thaw_bdev(bdev: block_device): Promise<void>;
+}
+
 export interface block_state {
   readonly disks: Map<string, gendisk>;
   /** By device number. */
   readonly bdevs: Map<number, block_device>;
   next_minor: number;
   cache_ops: bdev_cache_ops | null;
+  freeze_ops: bdev_freeze_ops | null;
   /** The superblock that the inodes of block devices belong to (bdev.ts). */
   bd_sb: super_block | null;
   readonly inodes: Map<block_device, inode>;
@@ -42,6 +50,7 @@ export function block_state(kernel: Kernel): block_state {
     bdevs: new Map(),
     next_minor: 0,
     cache_ops: null,
+    freeze_ops: null,
     bd_sb: null,
     inodes: new Map(),
   } satisfies block_state;
@@ -50,6 +59,9 @@ export function block_state(kernel: Kernel): block_state {
 
 export interface disk_params {
   disk_name: string;
+  /** Default: the next of the extended numbers, as pmem's disks have. */
+  major?: number;
+  first_minor?: number;
   /** 512-byte sectors. */
   capacity: number;
   logical_block_size?: number;
@@ -68,8 +80,8 @@ export function add_disk(kernel: Kernel, p: disk_params): gendisk {
   if (st.disks.has(p.disk_name)) throw EEXIST;
   const disk: gendisk = {
     disk_name: p.disk_name,
-    major: BLOCK_EXT_MAJOR,
-    first_minor: st.next_minor++,
+    major: p.major ?? BLOCK_EXT_MAJOR,
+    first_minor: p.first_minor ?? st.next_minor++,
     capacity: p.capacity,
     logical_block_size: p.logical_block_size ?? 512,
     physical_block_size: p.physical_block_size ?? kernel.PAGE_SIZE,
@@ -90,6 +102,14 @@ export function add_disk(kernel: Kernel, p: disk_params): gendisk {
   st.bdevs.set(disk.part0.bd_dev, disk.part0);
   devnode_create(kernel, disk.disk_name, S_IFBLK | 0o600, disk.part0.bd_dev);
   return disk;
+}
+
+/** The disk has another size from now on: sectors. */
+export function set_capacity(kernel: Kernel, disk: gendisk, sectors: number): void {
+  disk.capacity = sectors;
+  disk.part0.bd_nr_sectors = sectors;
+  const inode = block_state(kernel).inodes.get(disk.part0);
+  if (inode) inode.i_size = sectors * 512;
 }
 
 /** Sectors of the disk; a partition may overlap no other (EBUSY) nor leave the disk (ENXIO). */

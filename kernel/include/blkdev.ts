@@ -4,6 +4,7 @@
  */
 import type { Sometime, inode } from "./fs.ts";
 import type { dax_device } from "./dax.ts";
+import type { mutex } from "./locks.ts";
 
 export const SECTOR_SHIFT = 9;
 export const REQ_OP_READ = 0;
@@ -62,6 +63,10 @@ export interface block_device {
   bd_holders: number;
   bd_openers: number;
   bd_super: unknown;
+  readonly bd_fsfreeze_mutex: mutex;
+  /** How often freeze_bdev() has been called, and what it froze: bd_fsfreeze_mutex. */
+  bd_fsfreeze_count: number;
+  bd_fsfreeze_sb: unknown;
   bd_read_only: boolean;
   /** Set by set_blocksize: size of the buffers in the buffer cache. */
   bd_block_size: number;

@@ -12,6 +12,7 @@ import {
 } from "../../drivers/nvdimm/nfit.ts";
 import { type pmem_device, type pmem_options, attach_pmem } from "../../drivers/nvdimm/pmem.ts";
 import { init_buffer } from "../../fs/buffer.ts";
+import { init_freeze } from "../../fs/freeze.ts";
 import { init_dax } from "../../fs/dax.ts";
 import { init_ext4_fs } from "../../fs/ext4/super.ts";
 import { init_vfs } from "../../fs/init.ts";
@@ -44,6 +45,7 @@ export async function boot_kernel(
   const kernel = new Kernel(machine, opts);
   init_mm(kernel, opts.dram_bytes === undefined ? {} : { dram_bytes: opts.dram_bytes });
   init_buffer(kernel);
+  init_freeze(kernel);
   init_dax(kernel);
   init_ext4_fs(kernel);
   kernel.task_ops = { exit: exit_task };

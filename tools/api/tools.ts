@@ -14,6 +14,7 @@ import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
 import { invalidate_bdev } from "../../fs/buffer.ts";
 import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
+import { dmsetup } from "../cmd/dmsetup.ts";
 import { ndctl } from "../cmd/ndctl/command.ts";
 import { daxctl } from "../cmd/ndctl/daxctl.ts";
 import { is_sfdisk_error, sfdisk } from "../cmd/sfdisk.ts";
@@ -137,6 +138,7 @@ export async function run_tool(kernel: Kernel, name: string, args: string[]): Pr
     if (/^mkfs\.ext[234]$/.test(name)) return await mkfs_ext(kernel, name, args);
     if (name === "sfdisk") return await run_sfdisk(kernel, args);
     if (name === "ndctl") return await ndctl({ kernel }, args);
+    if (name === "dmsetup") return await dmsetup(kernel, args);
     if (name === "daxctl") return await daxctl({ kernel }, args);
     if (name === "e2fsck" || /^fsck\.ext[234]$/.test(name)) return await run_e2fsck(kernel, args);
   } catch (e) {
