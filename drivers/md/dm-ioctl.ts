@@ -12,7 +12,6 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { lock_class, rw_semaphore } from "../../kernel/locking/locks.ts";
 import { devnode_create, devnode_delete } from "../../kernel/vfs/devnode.ts";
 import {
-  alloc_dev,
   DM_MAJOR,
   dm_check_unused,
   dm_destroy,
@@ -20,7 +19,7 @@ import {
   dm_resume,
   dm_suspend,
   dm_swap_table,
-  type mapped_device,
+  mapped_device,
 } from "./dm.ts";
 import { type dm_table, dm_table_create, dm_table_destroy, type table_line } from "./dm-table.ts";
 
@@ -88,14 +87,14 @@ export function dm_dev_create(kernel: Kernel, name: string, uuid: string): Promi
     if (uuid !== "" && taken.some((c) => c.uuid === uuid)) throw EBUSY;
     let minor = 0;
     while (taken.some((c) => c.md.minor === minor)) minor++;
-    const cell: hash_cell = { name, uuid, md: alloc_dev(kernel, minor), new_map: null };
+    const cell: hash_cell = { name, uuid, md: new mapped_device(kernel, minor), new_map: null };
     st.cells.set(name, cell);
     devnode_create(kernel, node_of(name), S_IFBLK | 0o600, MKDEV(DM_MAJOR, minor));
     return cell;
   });
 }
 
-/** DM_TABLE_LOAD: takes the place of what was loaded before. Throws what the table is refused with. */
+/** DM_TABLE_LOAD: takes the place of what was loaded before. Throws why the table is refused. */
 export async function dm_table_load(
   kernel: Kernel,
   name: string,

@@ -10,7 +10,13 @@ import { MAJOR, MINOR, MKDEV } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_nr_bytes, blkdev_get_by_dev, blkdev_put, lookup_bdev } from "../block/bdev.ts";
 import { fs_dax_get_by_bdev, fs_put_dax } from "../dax/super.ts";
-import { type dm_dev, type dm_target, target_error, target_types } from "./dm-target.ts";
+import {
+  type dm_dev,
+  type dm_target,
+  is_target_error,
+  target_error,
+  target_types,
+} from "./dm-target.ts";
 
 /** Claims every device of every table, so that two mapped devices may share one. */
 const dm_claim: object = Object.freeze({ name: "device-mapper" });
@@ -151,7 +157,7 @@ export async function dm_table_create(
     }
   } catch (e) {
     await put_devices(b);
-    if (!(e instanceof target_error)) throw e;
+    if (!is_target_error(e)) throw e;
     return { why: `${type}: ${e.message}`, errno: e.errno };
   }
   const { targets, devs, size } = b;

@@ -69,11 +69,16 @@ export interface target_request {
 
 /** A target that cannot be made: the text for the log, the error for the caller. */
 export class target_error extends Error {
+  readonly is_target_error = true;
   readonly errno: Errno;
   constructor(text: string, errno: Errno = EINVAL) {
     super(text);
     this.errno = errno;
   }
+}
+
+export function is_target_error(e: unknown): e is target_error {
+  return (e as { is_target_error?: unknown } | null)?.is_target_error === true;
 }
 
 function number_of(word: string | undefined, what: string): number {

@@ -3,7 +3,7 @@
  * Linux: drivers/md/dm.c. Differs: a bio is mapped and carried out in one go; there is no request
  * queue, no polling, no zones.
  *
- * Reading order: alloc_dev() -> dm_submit_bio(), dm_dax_direct_access() -> dm_suspend() ->
+ * Reading order: dm_fix_type() -> dm_submit_bio(), dm_dax_direct_access() -> dm_suspend() ->
  * dm_swap_table() -> dm_resume() -> dm_destroy().
  *
  * Life: a device starts without a table. A new table goes live only while the device is suspended:
@@ -61,6 +61,7 @@ const IO_BARRIER = lock_class("&md->io_barrier");
 export class mapped_device {
   readonly kernel: Kernel;
   readonly minor: number;
+  /** Both come with the first table. type_lock */
   disk: gendisk | null = null;
   dax_dev: dax_device | null = null;
   /** The live table. suspend_lock and io_barrier */
@@ -302,9 +303,9 @@ const dm_holder_ops = Object.freeze({ notify_failure: dm_notify_failure });
 
 // ------------------------------------------------------------------ life
 
-/** A device without a table: /dev/dm-N, of size 0. */
-export function alloc_dev(kernel: Kernel, minor: number): mapped_device {
-  const md = new mapped_device(kernel, minor);
+/** dm_setup_md_queue(): with the first table, still of size 0, /dev/dm-N appears. */
+function set_up_disk(md: mapped_device): void {
+  const { kernel, minor } = md;
   const name = `dm-${minor}`;
   md.disk = add_disk(kernel, {
     disk_name: name,
@@ -318,10 +319,9 @@ export function alloc_dev(kernel: Kernel, minor: number): mapped_device {
   set_dax_nocache(md.dax_dev);
   set_dax_nomc(md.dax_dev);
   dax_add_host(md.dax_dev, md.disk);
-  return md;
 }
 
-export const dm_open_count = (md: mapped_device): number => md.disk!.part0.bd_openers;
+export const dm_open_count = (md: mapped_device): number => md.disk?.part0.bd_openers ?? 0;
 
 /** What the table makes of a device; an error target alone fits any kind. */
 function table_type(md: mapped_device, t: dm_table): "bio" | "dax" {
@@ -339,6 +339,7 @@ export async function dm_fix_type(md: mapped_device, t: dm_table): Promise<void>
       md.kernel.pr_err(`device-mapper: ioctl: ${why}`);
       throw EINVAL;
     }
+    if (md.type === "none") set_up_disk(md);
     if (md.type === "none" || type === "dax") md.type = type;
   } finally {
     md.type_lock.unlock();
@@ -359,7 +360,7 @@ async function locked<T>(md: mapped_device, fn: () => Promise<T>): Promise<T> {
 export async function dm_suspend(md: mapped_device, lockfs: boolean): Promise<void> {
   await locked(md, async () => {
     if (md.suspended) throw EINVAL;
-    if (lockfs) {
+    if (lockfs && md.disk !== null) {
       await block_state(md.kernel).freeze_ops?.freeze_bdev(md.disk!.part0);
       md.frozen = true;
     }
@@ -418,19 +419,20 @@ export function dm_check_unused(md: mapped_device): void {
 
 /** The device, which nobody has open, goes; its devices are given back. */
 export async function dm_destroy(md: mapped_device): Promise<void> {
-  const { kernel } = md;
-  dax_remove_host(kernel, md.disk!);
-  await kill_dax(md.dax_dev);
-  put_dax(md.dax_dev);
-  del_gendisk(kernel, md.disk!);
-  const { map } = md;
+  const { kernel, map, disk } = md;
+  if (disk !== null) {
+    dax_remove_host(kernel, disk);
+    await kill_dax(md.dax_dev);
+    put_dax(md.dax_dev);
+    del_gendisk(kernel, disk);
+  }
   md.map = null;
   md.blocked = false;
   md.wait.wake_up_all();
   if (md.frozen) {
     md.frozen = false;
     try {
-      await block_state(kernel).freeze_ops?.thaw_bdev(md.disk!.part0);
+      await block_state(kernel).freeze_ops?.thaw_bdev(disk!.part0);
     } catch (e) {
       if (!is_errno(e)) throw e;
     }

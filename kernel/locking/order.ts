@@ -43,6 +43,9 @@ const BUFFER = "buffer_head";
 const DAX_ENTRY = "dax_entry";
 const DAX_SRCU = "dax_srcu";
 const MF_MUTEX = "mf_mutex";
+const DM_SUSPEND = "&md->suspend_lock";
+const DM_BARRIER = "&md->io_barrier";
+const FSFREEZE = "&bdev->bd_fsfreeze_mutex";
 const PIPE = "&pipe->mutex";
 const RECLAIM = "fs_reclaim";
 const HANDLE = "jbd2_handle";
@@ -66,7 +69,7 @@ export const unseen_classes: readonly string[] = Object.freeze([PAGE, BUFFER, DA
  * Only readers that nest hold these for long, and nobody waits for them but a writer that holds
  * nothing: what is taken inside is no order for what was held outside.
  */
-export const recursive_classes: readonly string[] = Object.freeze([DAX_SRCU]);
+export const recursive_classes: readonly string[] = Object.freeze([DAX_SRCU, DM_BARRIER]);
 
 /*
  * XFS takes its transaction inside the DAX entry lock, ext4 outside (see DAX fault). The entry lock
@@ -100,6 +103,10 @@ const CHAINS: readonly (readonly [why: string, ...classes: string[]])[] = Object
   ["read() and write() of DAX files copy inside it", I_RWSEM, DAX_SRCU, MMAP],
   ["the fault finds the device with its entry locked", DAX_ENTRY, DAX_SRCU],
   ["writeback and zeroing find the device", WRITEPAGES, DAX_SRCU],
+  ["suspending a mapped device freezes the filesystem on it", DM_SUSPEND, FSFREEZE, WRITERS],
+  ["a mapped device gets another table", DM_SUSPEND, DM_BARRIER],
+  ["the table says where the bytes of a DAX device are", DAX_SRCU, DM_BARRIER],
+  ["a write that repairs copies inside the table's section", DM_BARRIER, MMAP],
   ["a fault maps blocks with the entry locked", DAX_ENTRY, I_DATA],
   ["a fault maps blocks with the entry locked", DAX_ENTRY, XFS_ILOCK],
   ["ext4 faults: the handle outside the DAX entry", INVALIDATE, HANDLE, DAX_ENTRY],

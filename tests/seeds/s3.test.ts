@@ -9,6 +9,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { Random } from "../../kernel/random.ts";
 import { random_strategy } from "../../kernel/sched/strategy.ts";
 import { new_wait_queue } from "../../kernel/sched/wait.ts";
+import { lookup_bdev } from "../../drivers/block/bdev.ts";
 import { add_partition } from "../../drivers/block/genhd.ts";
 import {
   dax_alive,
@@ -271,7 +272,71 @@ t("S3.10 ext4 registers no holder: both partitions mount with DAX", async () => 
   assert.is(await m.in_task(m.kernel, "mf", () => told(m.pmem[0]!.dax_dev)), "EOPNOTSUPP");
 });
 
-t.skip("S3.11 a mapped device as holder forwards a failure", "needs device mapper: a later issue");
+/** Mapped devices over two disks, and a holder that notes what it hears of the first of them. */
+async function mapped(dm_holder: boolean, ...tables: string[]) {
+  const pmem = [0, 1].map(() => ({ size: "64M", mode: "raw" as const, pages: true }));
+  const m = await Machine.boot({ pmem, proposals: { dm_holder } });
+  for (const [i, table] of tables.entries()) {
+    const r = await m.tool("dmsetup", ["create", `d${i}`, "--table", table]);
+    assert.is(r.status, 0, r.stderr);
+  }
+  const heard: [number, number][] = [];
+  const ops = {
+    async notify_failure(_dev: dax_device, off: number, len: number): Promise<void> {
+      heard.push([off, len]);
+    },
+  };
+  const found = fs_dax_get_by_bdev(lookup_bdev(m.kernel, "dm-0"), heard, ops);
+  const fail = async (disk: number, off: number, len: number): Promise<string> =>
+    m.in_task(m.kernel, "mf", () => told(m.pmem[disk]!.dax_dev, off, len));
+  return { m, heard, fail, found };
+}
+
+const S3_11 = "0 2048 linear /dev/pmem0 8192\n2048 96 striped 2 16 /dev/pmem1 800 /dev/pmem0 0";
+
+t("S3.11 upstream: no holder below a mapped device, a failure is not supported", async () => {
+  const { m, heard, fail, found } = await mapped(false, S3_11);
+  assert.ok(found, "the mapped device itself can be held");
+  assert.is(dax_holder(m.pmem[0]!.dax_dev), null);
+  assert.is(await fail(0, 8192 * 512, PAGE), "EOPNOTSUPP");
+  assert.equal(heard, []);
+});
+
+t(
+  "S3.11 proposal: the mapped device holds, and passes a failure on to the right place",
+  async () => {
+    const { heard, fail } = await mapped(true, S3_11);
+    assert.is(await fail(0, 8192 * 512 + 5 * PAGE, 2 * PAGE), "ok");
+    assert.equal(heard.splice(0), [[5 * PAGE, 2 * PAGE]], "linear");
+    // the second stripe is on disk 0 from its start: chunks of two pages, every other one
+    assert.is(await fail(0, PAGE, 3 * PAGE), "ok");
+    const stripes = 2048 * 512;
+    const want = [
+      [stripes + 3 * PAGE, PAGE],
+      [stripes + 6 * PAGE, 2 * PAGE],
+    ];
+    assert.equal(heard.splice(0), want, "striped");
+    assert.is(await fail(1, 800 * 512, PAGE), "ok");
+    assert.equal(heard.splice(0), [[stripes, PAGE]], "the first stripe, on the other disk");
+    assert.is(await fail(0, 40 * MIB, PAGE), "EOPNOTSUPP", "no part of the table");
+  },
+);
+
+t("S3.11 proposal: all of a disk that fails is all of what the table has of it", async () => {
+  const { heard, fail } = await mapped(true, S3_11);
+  assert.is(await fail(1, 0, Number.MAX_SAFE_INTEGER), "ok");
+  const stripes = 2048 * 512;
+  const chunks = [0, 4, 8].map((n) => [stripes + n * PAGE, 2 * PAGE]);
+  assert.equal(heard, chunks);
+});
+
+t("S3.11 proposal: one holder a disk, so a second mapped device on it has no DAX", async () => {
+  const again = "0 2048 linear /dev/pmem0 32768";
+  const dax = async (on: boolean): Promise<boolean | null> =>
+    (await mapped(on, S3_11, again)).m.block_info("/dev/dm-1").dax;
+  assert.is(await dax(false), true);
+  assert.is(await dax(true), false);
+});
 t.skip("S3.12 what XFS answers to a failure", "needs XFS: a later issue");
 t.skip("S3.13 all owners of a shared block are told", "needs XFS: a later issue");
 t.skip("S3.14 one and two blocks at the borders of a record", "needs XFS: a later issue");

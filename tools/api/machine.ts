@@ -256,7 +256,9 @@ export class Machine extends CoreMachine {
   }
   /** How many sectors of a disk are known to be bad. */
   badblocks(disk: string): number {
-    return this.pmem_named(disk).bb.count;
+    return this.pmem_named(disk)
+      .bb.list()
+      .reduce((n, r) => n + r.len, 0);
   }
 
   // --- taking it along

@@ -16,7 +16,7 @@ import {
   type hash_cell,
 } from "../../drivers/md/dm-ioctl.ts";
 import { DM_MAJOR, dm_open_count } from "../../drivers/md/dm.ts";
-import { target_error, target_types } from "../../drivers/md/dm-target.ts";
+import { is_target_error, target_types } from "../../drivers/md/dm-target.ts";
 import { type dm_table, parse_table, type table_line } from "../../drivers/md/dm-table.ts";
 import { is_errno } from "../../kernel/include/errno.ts";
 import { MAJOR, MINOR } from "../../kernel/include/stat.ts";
@@ -137,7 +137,7 @@ async function info(q: request): Promise<string> {
   const one = (c: hash_cell): string => {
     const rows: [string, string | number][] = [
       ["Name", c.name],
-      ["State", `${c.md.suspended ? "SUSPENDED" : "ACTIVE"}${c.md.disk!.ro ? " (READ-ONLY)" : ""}`],
+      ["State", `${c.md.suspended ? "SUSPENDED" : "ACTIVE"}${c.md.disk?.ro ? " (READ-ONLY)" : ""}`],
       ["Tables present", tables_present(c)],
       ["Open count", dm_open_count(c.md)],
       ["Major, minor", numbers(c, ", ")],
@@ -235,7 +235,7 @@ export async function dmsetup(kernel: Kernel, args: readonly string[]): Promise<
   try {
     return { status: 0, stdout: await action(q), stderr: "" };
   } catch (e) {
-    if (e instanceof Usage || e instanceof target_error) return failed(`dmsetup: ${e.message}`);
+    if (e instanceof Usage || is_target_error(e)) return failed(`dmsetup: ${e.message}`);
     if (!is_errno(e)) throw e;
     const on = q.names[0] === undefined ? "" : ` on ${q.names[0]}`;
     return failed(

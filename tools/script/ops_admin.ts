@@ -59,9 +59,9 @@ async function do_mkfs(x: op_context): Promise<void> {
 async function do_tool(x: op_context): Promise<void> {
   const r = await x.run.lab.tool(x.argv[0]!, x.argv.slice(1));
   x.say(`exit ${r.status}`);
-  if (x.argv[0] === "ndctl" || x.argv[0] === "daxctl") {
-    for (const leaf of json_output_leaves(r.stdout)) x.detail(leaf);
-  }
+  // Of the others only the exit status is recorded.
+  if (x.argv[0] !== "ndctl" && x.argv[0] !== "daxctl") return;
+  for (const leaf of json_output_leaves(r.stdout)) x.detail(leaf);
   remarks(x, r.stderr);
 }
 

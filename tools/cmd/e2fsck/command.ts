@@ -31,6 +31,8 @@ interface e2fsck_words {
   force: boolean;
   /** Nothing would be written: every question is answered "no". */
   no: boolean;
+  /** None of -n, -p, -a and -y: it would ask. */
+  asks: boolean;
   device: string;
 }
 
@@ -43,7 +45,7 @@ export function e2fsck_words(args: readonly string[]): e2fsck_words | string {
   if (operands.length !== 1) return "one device is needed";
   const answers = ["n", "y"].filter(has).length + (has("p") || has("a") ? 1 : 0);
   if (answers > 1) return "only one of the options -p/-a, -n and -y may be given";
-  return { force: has("f"), no: has("n"), device: operands[0]! };
+  return { force: has("f"), no: has("n"), asks: answers === 0, device: operands[0]! };
 }
 
 /** A clean superblock is trusted without -f. */
@@ -56,6 +58,8 @@ function needs_check(dev: fsck_device): boolean {
 
 /** Checks a device; `mounted` says that the filesystem is in use. */
 export function e2fsck(w: e2fsck_words, dev: fsck_device, mounted: boolean): e2fsck_result {
+  // There is nobody to ask: as without a terminal.
+  if (w.asks) return said(E2FSCK_ERROR, "", "e2fsck: need terminal for interactive repairs\n");
   if (mounted && !w.no) {
     return said(E2FSCK_ERROR, "", `${w.device} is mounted: not checked\n`);
   }
