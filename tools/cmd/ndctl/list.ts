@@ -11,6 +11,7 @@ import type {
   nvdimm_bus,
 } from "../../../drivers/nvdimm/nd.ts";
 import { btt_lbasize_supported } from "../../../drivers/nvdimm/btt_format.ts";
+import { bad_in, bad_json, namespace_place } from "./badblocks.ts";
 import {
   type device_filter,
   type ndctl_env,
@@ -87,12 +88,6 @@ export function dax_region_json(claim: nd_claim, v: view): json_object {
   return out;
 }
 
-/** Sectors of 512 bytes known to be bad below the namespace. */
-function bad_list(ns: nd_namespace): readonly { start: number; len: number }[] {
-  const bb = ns.raw?.bb ?? ns.claim?.pmem?.bb ?? ns.claim?.btt?.bb;
-  return bb?.list() ?? [];
-}
-
 /** fsdax and devdax: where the page map is, and the sizes. */
 function claimed_sizes(ns: nd_namespace, claim: nd_claim, v: view, out: json_object): void {
   if (claim.kind !== "btt") out["map"] = claim.mode === 1 ? "mem" : "dev";
@@ -129,11 +124,14 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   if (!nd_namespace_enabled(ns)) out["state"] = "disabled";
   if (ns.alt_name !== "") out["name"] = ns.alt_name;
   if (v.verbose) Object.assign(out, { numa_node: 0, target_node: 0 });
-  const bad = bad_list(ns);
-  if (bad.length > 0) out["badblock_count"] = bad.reduce((n, r) => n + r.len, 0);
-  if (bad.length > 0 && v.media_errors && mode !== "sector") {
-    out["badblocks"] = bad.map((r) => ({ offset: r.start, length: r.len }));
-  }
+  const { start, size } = namespace_place(ns);
+  const all = v.media_errors && mode !== "sector";
+  return { ...out, ...bad_json(bad_in(ns.region, start, size), all) };
+}
+
+export function bus_json(b: nvdimm_bus): json_object {
+  const out: json_object = { provider: b.provider, dev: b.name };
+  if (b.ars) out["scrub_state"] = b.ars.busy ? "active" : "idle";
   return out;
 }
 
@@ -161,6 +159,7 @@ function region_json(r: nd_region, v: view): json_object {
     }));
   }
   if (!r.enabled) out["state"] = "disabled";
+  Object.assign(out, bad_json(bad_in(r, r.ndr_start, r.ndr_size), v.media_errors));
   if (v.capabilities) {
     out["capabilities"] = [
       { mode: "sector", sector_sizes: [...btt_lbasize_supported] },
@@ -294,7 +293,7 @@ export function ndctl_list(env: ndctl_env, args: readonly string[]): ndctl_resul
     const inner = parts[i]!;
     const narrow = f.region ?? f.dimm ?? f.namespace;
     if (narrow !== undefined && Object.keys(inner).length === 0) return [];
-    return [{ provider: b.provider, dev: b.name, ...inner }];
+    return [{ ...bus_json(b), ...inner }];
   });
   return done(json_list_text(shown, v.human));
 }
