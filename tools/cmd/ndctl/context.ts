@@ -156,7 +156,8 @@ const CLAIM_MODES = Object.freeze({ pfn: "fsdax", dax: "devdax", btt: "sector" }
 
 export function namespace_mode(ns: nd_namespace): ns_mode {
   const claim: nd_claim | null = ns.claim;
-  return claim ? CLAIM_MODES[claim.kind] : "raw";
+  if (claim) return CLAIM_MODES[claim.kind];
+  return ns.region.pagemap && !ns.force_raw ? "fsdax" : "raw";
 }
 
 /** `X.Y`, the device's name or "all". */

@@ -29,6 +29,7 @@ import {
   words,
 } from "./context.ts";
 import {
+  buses_in_order,
   in_sysfs_order,
   type json,
   type json_object,
@@ -88,6 +89,12 @@ export function dax_region_json(claim: nd_claim, v: view): json_object {
   return out;
 }
 
+/** The firmware's table tells the node; virtio has none. */
+function nodes_json(r: nd_region, v: view): json_object {
+  if (!v.verbose) return {};
+  return r.mappings.length > 0 ? { numa_node: 0, target_node: 0 } : { target_node: 0 };
+}
+
 /** fsdax and devdax: where the page map is, and the sizes. */
 function claimed_sizes(ns: nd_namespace, claim: nd_claim, v: view, out: json_object): void {
   if (claim.kind !== "btt") out["map"] = claim.mode === 1 ? "mem" : "dev";
@@ -111,6 +118,7 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   const out: json_object = { dev: ns.name, mode };
   if (claim) claimed_sizes(ns, claim, v, out);
   else {
+    if (mode === "fsdax") out["map"] = "mem";
     out["size"] = json_size(ns.size, v.human);
     if (ns.uuid !== null) out["uuid"] = ns.uuid;
   }
@@ -123,7 +131,7 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   if (disk !== undefined) out["blockdev"] = disk;
   if (!nd_namespace_enabled(ns)) out["state"] = "disabled";
   if (ns.alt_name !== "") out["name"] = ns.alt_name;
-  if (v.verbose) Object.assign(out, { numa_node: 0, target_node: 0 });
+  Object.assign(out, nodes_json(ns.region, v));
   const { start, size } = namespace_place(ns);
   const all = v.media_errors && mode !== "sector";
   return { ...out, ...bad_json(bad_in(ns.region, start, size), all) };
@@ -146,7 +154,7 @@ function region_json(r: nd_region, v: view): json_object {
     max_available_extent: json_size(r.enabled ? nd_region_allocatable_dpa(r) : 0, v.human),
     type: "pmem",
   };
-  if (v.verbose) Object.assign(out, { numa_node: 0, target_node: 0 });
+  Object.assign(out, nodes_json(r, v));
   if (r.mappings.some((m) => m.nvdimm.labels !== null)) {
     out["iset_id"] = json_u64(nd_region_cookie(r), v.human);
   }
@@ -167,7 +175,7 @@ function region_json(r: nd_region, v: view): json_object {
       { mode: "devdax", alignments: [...ALIGNMENTS] },
     ];
   }
-  out["persistence_domain"] = r.bus.dimms.length > 0 ? "unknown" : "cpu_cache";
+  out["persistence_domain"] = "unknown";
   return out;
 }
 
@@ -213,7 +221,7 @@ function wanted_of(w: words): wanted {
   };
 }
 
-function view_of(w: words): view {
+export function view_of(w: words): view {
   const verbose = w.count("v");
   return {
     human: w.has("u"),
@@ -239,7 +247,7 @@ function list_bus(bus: nvdimm_bus, f: device_filter, want: wanted, v: view): jso
     const dimms = bus.dimms.filter((d) => dimm_matches(d, f) && (d.enabled || v.idle));
     if (dimms.length > 0) out["dimms"] = dimms.map((d) => dimm_json(d, v));
   }
-  const regions = bus.regions.filter((r) => region_matches(r, f));
+  const regions = in_sysfs_order(bus.regions).filter((r) => region_matches(r, f));
   if (want.regions) {
     const shown = regions
       .filter((r) => r.enabled || v.idle)
@@ -286,7 +294,7 @@ export function ndctl_list(env: ndctl_env, args: readonly string[]): ndctl_resul
   };
   const want = wanted_of(w);
   const v = view_of(w);
-  const buses = buses_of(env).filter((b) => bus_matches(b, f));
+  const buses = buses_in_order(buses_of(env)).filter((b) => bus_matches(b, f));
   const parts = buses.map((b) => list_bus(b, f, want, v));
   if (!want.buses) return done(platform_text(parts, want, v.human));
   const shown = buses.flatMap((b, i): json[] => {
