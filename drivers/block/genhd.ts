@@ -80,6 +80,7 @@ export function add_disk(kernel: Kernel, p: disk_params): gendisk {
     dax_dev: p.dax_dev ?? null,
     queue_dax: p.queue_dax ?? false,
     queue_write_cache: p.queue_write_cache ?? true,
+    ra_sectors: 256,
     submit_bio: p.submit_bio,
     alive: true,
     private_data: p.private_data ?? null,

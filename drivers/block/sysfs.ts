@@ -33,6 +33,10 @@ const DISK: Readonly<Record<string, (d: gendisk) => sysfs_attr>> = Object.freeze
   "queue/physical_block_size": (d) => shown(d.physical_block_size),
   "queue/write_cache": (d) => shown(d.queue_write_cache ? "write back" : "write through"),
   "queue/fua": () => shown(0),
+  "queue/discard_max_bytes": () => shown(0),
+  "queue/discard_granularity": () => shown(0),
+  "queue/write_zeroes_max_bytes": () => shown(0),
+  "queue/read_ahead_kb": (d) => shown(d.ra_sectors / 2),
 });
 
 function partition_attr(b: block_device, name: string): sysfs_attr | null {

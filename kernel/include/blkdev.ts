@@ -43,6 +43,8 @@ export interface gendisk {
   /** queue/dax: QUEUE_FLAG_DAX */
   queue_dax: boolean;
   queue_write_cache: boolean;
+  /** Read-ahead, in sectors of 512 bytes. */
+  ra_sectors: number;
   /** Never sleeps for pmem; throws Errno on error (EIO for a bad block). */
   submit_bio(bio: bio): Sometime<void>;
   alive: boolean;

@@ -8,14 +8,24 @@ import {
   type block_device,
 } from "../../kernel/include/blkdev.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { bdev_nr_bytes, blkdev_get_by_path, blkdev_put } from "../../drivers/block/bdev.ts";
+import {
+  bdev_nr_bytes,
+  blkdev_get_by_path,
+  blkdev_get_no_check,
+  blkdev_put,
+  lookup_bdev,
+} from "../../drivers/block/bdev.ts";
+import { for_each_bdev } from "../../drivers/block/genhd.ts";
 import { bdev_disk_changed } from "../../drivers/block/partitions.ts";
 import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
+import { blkdev_ioctl_bdev } from "../../fs/block_fops.ts";
 import { invalidate_bdev } from "../../fs/buffer.ts";
 import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
 import { ndctl } from "../cmd/ndctl/command.ts";
 import { daxctl } from "../cmd/ndctl/daxctl.ts";
+import { blkdiscard } from "../cmd/blkdiscard.ts";
+import { type ioctl_device, blockdev } from "../cmd/blockdev.ts";
 import { is_sfdisk_error, sfdisk } from "../cmd/sfdisk.ts";
 import { read_bytes, write_bytes } from "./device_io.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
@@ -131,11 +141,41 @@ async function run_e2fsck(kernel: Kernel, args: string[]): Promise<tool_result> 
   }
 }
 
+/** A device as tools open it: for writing, too, when it is read-only. */
+function open_device(kernel: Kernel, path: string, mode: number): ioctl_device {
+  const { bd_dev } = lookup_bdev(kernel, path);
+  const bdev = blkdev_get_no_check(kernel, bd_dev, mode, { name: "tool" });
+  return {
+    ioctl: (cmd, arg) => blkdev_ioctl_bdev(bdev, mode, cmd, arg),
+    close: () => blkdev_put(bdev, mode),
+  };
+}
+
+function run_blockdev(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const devices = () => {
+    const out: { path: string; start: number }[] = [];
+    for_each_bdev(kernel, (b) => out.push({ path: `/dev/${b.bd_name}`, start: b.bd_start_sect }));
+    return out;
+  };
+  const open = async (path: string): Promise<ioctl_device> =>
+    open_device(kernel, path, BLK_OPEN_READ);
+  return blockdev({ open, devices }, args);
+}
+
+function run_blkdiscard(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const mode = BLK_OPEN_READ | BLK_OPEN_WRITE;
+  const open = async (path: string, excl: boolean): Promise<ioctl_device> =>
+    open_device(kernel, path, excl ? mode | BLK_OPEN_EXCL : mode);
+  return blkdiscard({ open }, args);
+}
+
 /** Runs `name` with `args`; device errors become the tool's own failure. */
 export async function run_tool(kernel: Kernel, name: string, args: string[]): Promise<tool_result> {
   try {
     if (/^mkfs\.ext[234]$/.test(name)) return await mkfs_ext(kernel, name, args);
     if (name === "sfdisk") return await run_sfdisk(kernel, args);
+    if (name === "blockdev") return await run_blockdev(kernel, args);
+    if (name === "blkdiscard") return await run_blkdiscard(kernel, args);
     if (name === "ndctl") return await ndctl({ kernel }, args);
     if (name === "daxctl") return await daxctl({ kernel }, args);
     if (name === "e2fsck" || /^fsck\.ext[234]$/.test(name)) return await run_e2fsck(kernel, args);

@@ -70,7 +70,8 @@ function parse(args: readonly string[]): range | command_result {
       return { status: 0, stdout: "blkdiscard from util-linux 2.38.1\n", stderr: "" };
     }
     if (o.opt === "h") {
-      const text = "Usage:\n blkdiscard [options] <device>\n\n -f, -o <num>, -l <num>, -p <num>, -s, -z, -v\n";
+      const text =
+        "Usage:\n blkdiscard [options] <device>\n\n -f, -o <num>, -l <num>, -p <num>, -s, -z, -v\n";
       return { status: 0, stdout: text, stderr: "" };
     }
     if (o.opt === "f") r.force = true;

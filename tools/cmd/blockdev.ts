@@ -12,7 +12,7 @@ export interface ioctl_device {
 
 export interface blockdev_env {
   /** @throws Errno */
-  open(path: string, write: boolean): Promise<ioctl_device>;
+  open(path: string): Promise<ioctl_device>;
   /** "/dev/pmem0", and where it starts on its disk, in sectors of 512 bytes. */
   devices(): { path: string; start: number }[];
 }
@@ -91,13 +91,17 @@ function parse(args: readonly string[]): { steps: step[]; devices: string[] } | 
       continue;
     }
     if (!Object.hasOwn(COMMANDS, word)) {
-      return { ...fail(`Unknown command: ${word}`), stderr: `blockdev: Unknown command: ${word}\n${TRY}` };
+      return {
+        ...fail(`Unknown command: ${word}`),
+        stderr: `blockdev: Unknown command: ${word}\n${TRY}`,
+      };
     }
     const c = COMMANDS[word]!;
     let arg = c.fixed;
     if (c.argument) {
       const text = args[++i];
-      if (text === undefined) return { ...fail(""), stderr: `blockdev: ${word} requires an argument\n${TRY}` };
+      if (text === undefined)
+        return { ...fail(""), stderr: `blockdev: ${word} requires an argument\n${TRY}` };
       if (i + 1 < args.length && !/^\d+$/.test(text)) {
         return fail(`failed to parse command argument: '${text}'`);
       }
@@ -119,13 +123,9 @@ async function run_step(d: ioctl_device, s: step): Promise<string> {
   return s.verbose && c.answers === "named" ? `${c.what}: ${n}\n` : `${n}\n`;
 }
 
-async function opened(
-  env: blockdev_env,
-  path: string,
-  write: boolean,
-): Promise<ioctl_device | Errno> {
+async function opened(env: blockdev_env, path: string): Promise<ioctl_device | Errno> {
   try {
-    return await env.open(path, write);
+    return await env.open(path);
   } catch (e) {
     if (!is_errno(e)) throw e;
     return e;
@@ -141,7 +141,7 @@ async function report(env: blockdev_env, paths: readonly string[]): Promise<comm
   const list = paths.length > 0 ? paths : known.map((d) => d.path);
   const out: command_result = { status: 0, stdout: REPORT_HEAD, stderr: "" };
   for (const path of list) {
-    const d = await opened(env, path, false);
+    const d = await opened(env, path);
     if (!is_device(d)) {
       out.status = 1;
       out.stderr += `blockdev: cannot open ${path}: ${strerror(d)}\n`;
@@ -150,7 +150,11 @@ async function report(env: blockdev_env, paths: readonly string[]): Promise<comm
     const ask = async (cmd: string, width: number): Promise<string> =>
       String(await d.ioctl(cmd)).padStart(width);
     const ro = (await d.ioctl("BLKROGET")) === 0 ? "rw" : "ro";
-    const [ra, ss, bs] = [await ask("BLKRAGET", 5), await ask("BLKSSZGET", 5), await ask("BLKBSZGET", 5)];
+    const [ra, ss, bs] = [
+      await ask("BLKRAGET", 5),
+      await ask("BLKSSZGET", 5),
+      await ask("BLKBSZGET", 5),
+    ];
     const start = String(known.find((k) => k.path === path)?.start ?? 0).padStart(15);
     const size = await ask("BLKGETSIZE64", 15);
     out.stdout += `${ro} ${ra} ${ss} ${bs} ${start} ${size}   ${path}\n`;
@@ -164,7 +168,7 @@ async function run_device(
   path: string,
   steps: readonly step[],
 ): Promise<command_result> {
-  const d = await opened(env, path, false);
+  const d = await opened(env, path);
   if (!is_device(d)) return fail(`cannot open ${path}: ${strerror(d)}`);
   let stdout = "";
   try {

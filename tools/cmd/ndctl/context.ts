@@ -11,6 +11,7 @@ import {
 } from "../../../drivers/nvdimm/nd.ts";
 import type { Errno } from "../../../kernel/include/errno.ts";
 import type { Kernel } from "../../../kernel/kernel.ts";
+import { strerror } from "../strerror.ts";
 import { getopt_long, type long_option } from "../getopt.ts";
 import { in_sysfs_order } from "./json.ts";
 
@@ -42,21 +43,8 @@ export const failed = (status: number, stderr: string): ndctl_result => ({
 });
 export const usage = (text: string): ndctl_result => failed(USAGE_STATUS, `  Error: ${text}\n`);
 
-const ERROR_TEXTS: Readonly<Record<string, string>> = Object.freeze({
-  EBUSY: "Device or resource busy",
-  EINVAL: "Invalid argument",
-  ENODEV: "No such device",
-  ENOSPC: "No space left on device",
-  ENXIO: "No such device or address",
-  EOPNOTSUPP: "Operation not supported",
-  EROFS: "Read-only file system",
-  EIO: "Input/output error",
-  ENOTTY: "Inappropriate ioctl for device",
-  EAGAIN: "Resource temporarily unavailable",
-});
-
 /** What strerror(3) says. */
-export const error_text = (e: Errno): string => ERROR_TEXTS[e.code] ?? e.code;
+export const error_text = strerror;
 
 export function plural(n: number, what: string): string {
   return `${n} ${what}${n === 1 ? "" : "s"}`;

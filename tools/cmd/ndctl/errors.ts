@@ -6,7 +6,10 @@
  * record is the JSON that inject-error and clear-errors print on success: it is the namespace as
  * `ndctl list -M` shows it.
  */
-import { nvdimm_badblocks_populate, nvdimm_clear_poison } from "../../../drivers/nvdimm/badrange.ts";
+import {
+  nvdimm_badblocks_populate,
+  nvdimm_clear_poison,
+} from "../../../drivers/nvdimm/badrange.ts";
 import { badblocks } from "../../../drivers/block/badblocks.ts";
 import type { nd_namespace, nvdimm_ars, nvdimm_bus } from "../../../drivers/nvdimm/nd.ts";
 import {
@@ -232,9 +235,7 @@ export async function ndctl_clear_errors(
   if (w.error !== null) return usage(w.error);
   if (w.operands.length === 0) return usage('specify a namespace to clear errors for, or "all"');
   const f = { bus: w.get("b"), region: w.get("r") };
-  const list = new Set(
-    w.operands.flatMap((n) => select_namespaces(env, { ...f, namespace: n })),
-  );
+  const list = new Set(w.operands.flatMap((n) => select_namespaces(env, { ...f, namespace: n })));
   let [stdout, stderr, cleared] = ["", "", 0];
   // a namespace in sector mode is passed over, and that is a status of its own
   let last: Errno | "skipped" | null = ENXIO;

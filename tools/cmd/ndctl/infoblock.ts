@@ -155,7 +155,10 @@ export function ndctl_read_infoblock(env: ndctl_env, args: readonly string[]): n
   const error = all.length === 0 ? ENXIO : all.find((x): x is Errno => !("bytes" in x));
   const note = `read ${plural(read.length, "infoblock")}\n`;
   if (read.length === 0) {
-    return failed(exit_status(error!), `error reading infoblock data: ${error_text(error!)}\n${note}`);
+    return failed(
+      exit_status(error!),
+      `error reading infoblock data: ${error_text(error!)}\n${note}`,
+    );
   }
   const file = w.get("o");
   if (file !== undefined) {

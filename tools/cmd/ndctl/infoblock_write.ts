@@ -72,7 +72,11 @@ function wish_of(w: words): wish | string {
   const map = w.get("M") ?? "dev";
   if (map !== "dev" && map !== "mem") return `invalid map location '${map}'`;
   const sizes: (number | undefined)[] = [];
-  for (const [letter, name] of [["s", "size"], ["a", "align"], ["O", "offset"]] as const) {
+  for (const [letter, name] of [
+    ["s", "size"],
+    ["a", "align"],
+    ["O", "offset"],
+  ] as const) {
     const text = w.get(letter);
     const n = text === undefined ? undefined : parse_size(text);
     if (text !== undefined && n === undefined) return `failed to parse ${name}: '${text}'`;
