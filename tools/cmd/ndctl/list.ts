@@ -50,6 +50,8 @@ export interface view {
   configured: boolean;
   capabilities: boolean;
   media_errors: boolean;
+  /** Which DIMMs a region is of. */
+  mappings: boolean;
 }
 
 const hex = (n: number, width: number): string => n.toString(16).padStart(width, "0");
@@ -158,7 +160,7 @@ function region_json(r: nd_region, v: view): json_object {
   if (r.mappings.some((m) => m.nvdimm.labels !== null)) {
     out["iset_id"] = json_u64(nd_region_cookie(r), v.human);
   }
-  if (v.verbose && r.mappings.length > 0) {
+  if (v.mappings && r.mappings.length > 0) {
     out["mappings"] = r.mappings.map((m) => ({
       dimm: m.nvdimm.name,
       offset: json_hex(m.start, v.human),
@@ -231,6 +233,7 @@ export function view_of(w: words): view {
     configured: w.has("c"),
     capabilities: w.has("C") || verbose >= 3,
     media_errors: w.has("M") || verbose >= 1,
+    mappings: w.has("D") || verbose >= 2,
   };
 }
 
