@@ -373,6 +373,7 @@ export function btt_attach(kernel: Kernel, p: btt_params): btt {
     ro: p.ro,
     queue_dax: false,
     queue_write_cache: false,
+    meta_size: lbasize - sector_size,
     submit_bio: (bio) => btt_submit_bio(self, bio),
     private_data: null,
   });

@@ -37,7 +37,7 @@ import {
   usage,
   words,
 } from "./context.ts";
-import { buses_in_order, json_hex, json_list_text, json_text } from "./json.ts";
+import { json_hex, json_list_text, json_text } from "./json.ts";
 import { bus_json, namespace_json, view_of } from "./list.ts";
 
 const SECTOR = 512;
@@ -57,7 +57,7 @@ async function scrub(
   const all = w.operands.length === 0 || w.operands.includes("all");
   const named = (b: nvdimm_bus): boolean =>
     all || w.operands.some((o) => o === b.name || o === b.provider || o === String(b.id));
-  const buses = buses_in_order(buses_of(env)).filter(named);
+  const buses = buses_of(env).filter(named);
   // one that is named is looked for by its attribute, which is not there
   let error: Errno | null = buses.length === 0 ? ENXIO : all ? EOPNOTSUPP : ENOENT;
   const did: nvdimm_bus[] = [];

@@ -29,7 +29,6 @@ import {
   words,
 } from "./context.ts";
 import {
-  buses_in_order,
   in_sysfs_order,
   type json,
   type json_object,
@@ -297,7 +296,7 @@ export function ndctl_list(env: ndctl_env, args: readonly string[]): ndctl_resul
   };
   const want = wanted_of(w);
   const v = view_of(w);
-  const buses = buses_in_order(buses_of(env)).filter((b) => bus_matches(b, f));
+  const buses = buses_of(env).filter((b) => bus_matches(b, f));
   const parts = buses.map((b) => list_bus(b, f, want, v));
   if (!want.buses) return done(platform_text(parts, want, v.human));
   const shown = buses.flatMap((b, i): json[] => {
