@@ -30,7 +30,7 @@ import {
   O_EXCL,
 } from "../kernel/include/fcntl.ts";
 import type { Sometime, file, file_operations, inode, kiocb } from "../kernel/include/fs.ts";
-import { FMODE_WRITE, IOCB_DIRECT } from "../kernel/include/fs.ts";
+import { FMODE_CAN_ODIRECT, FMODE_WRITE, IOCB_DIRECT } from "../kernel/include/fs.ts";
 import type { iov_iter } from "../kernel/include/uio.ts";
 import { notImplemented } from "../kernel/assert.ts";
 import { capable } from "../kernel/cred.ts";
@@ -75,6 +75,7 @@ function blkdev_open(inode: inode, f: file): void {
   const bdev = blkdev_get_no_check(inode.kernel, inode.i_rdev, mode, f);
   f.private_data = { bdev, mode } satisfies blk_file;
   f.f_mapping = bdev.bd_inode.i_mapping;
+  f.f_mode |= FMODE_CAN_ODIRECT;
 }
 
 function blkdev_release(_inode: inode, f: file): Promise<void> {

@@ -50,4 +50,42 @@ t("a block size that was chosen lasts until the last close", async () => {
   assert.is((await m.tool("blockdev", ["--getbsz", "/dev/pmem0"])).stdout, "4096\n");
 });
 
+t("a block device opens for direct IO, which goes by whole sectors", async () => {
+  const m = await Machine.boot();
+  const p = m.process();
+  const O_DIRECT = 0o40000;
+  const fd = await p.open("/dev/pmem0", O_DIRECT | 2);
+  assert.is(await p.pwrite(fd, new Uint8Array(512).fill(3), 512), 512);
+  const got = new Uint8Array(1024);
+  assert.is(await p.pread(fd, got, 0), 1024);
+  assert.equal([got[511], got[512]], [0, 3]);
+  await p.close(fd);
+});
+
+t("zeroing and punching with fallocate", async () => {
+  const m = await Machine.boot();
+  const p = m.process();
+  const fd = await p.open("/dev/pmem0", 2);
+  await p.pwrite(fd, new Uint8Array(4096).fill(3), 0);
+  await p.fallocate(fd, 0x10, 0, 4096);
+  const got = new Uint8Array(4096);
+  await p.pread(fd, got, 0);
+  assert.ok(got.every((b) => b === 0));
+  for (const [mode, off, code] of [
+    [3, 0, "EOPNOTSUPP"],
+    [0, 0, "EOPNOTSUPP"],
+    [0x10, 100, "EINVAL"],
+    [0x10, 2 ** 40, "EINVAL"],
+  ] as const) {
+    let got_code: unknown;
+    try {
+      await p.fallocate(fd, mode, off, 4096);
+    } catch (e) {
+      got_code = (e as { code?: string }).code;
+    }
+    assert.is(got_code, code);
+  }
+  await p.close(fd);
+});
+
 t.run();

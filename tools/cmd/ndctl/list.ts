@@ -3,6 +3,8 @@ import { nd_region_cookie } from "../../../drivers/nvdimm/cookie.ts";
 import { nd_region_available_dpa } from "../../../drivers/nvdimm/namespace.ts";
 import { nd_region_allocatable_dpa } from "../../../drivers/nvdimm/namespace.ts";
 import { nd_namespace_enabled } from "../../../drivers/nvdimm/namespace_driver.ts";
+import { ND_DEVICE_NAMESPACE_PMEM } from "../../../drivers/nvdimm/nd.ts";
+import { UUID_NULL } from "../../../drivers/nvdimm/uuid.ts";
 import type {
   nd_claim,
   nd_namespace,
@@ -121,7 +123,9 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   else {
     if (mode === "fsdax") out["map"] = "mem";
     out["size"] = json_size(ns.size, v.human);
-    if (ns.uuid !== null) out["uuid"] = ns.uuid;
+    // a seed has an empty one, without labels there is none
+    const uuid = ns.uuid ?? (ns.nstype === ND_DEVICE_NAMESPACE_PMEM ? UUID_NULL : null);
+    if (uuid !== null) out["uuid"] = uuid;
   }
   if (mode === "devdax") {
     if (v.dax) out["daxregion"] = dax_region_json(claim!, v);
