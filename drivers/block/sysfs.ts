@@ -104,7 +104,8 @@ export function block_sysfs(kernel: Kernel, path: string): sysfs_attr {
   const attr = rest.join("/");
   if (Object.hasOwn(DISK, attr)) return DISK[attr]!(disk);
   const [folder, leaf] = rest;
-  if (folder === "integrity" && Object.hasOwn(INTEGRITY, leaf ?? "")) return INTEGRITY[leaf!]!(disk);
+  if (folder === "integrity" && Object.hasOwn(INTEGRITY, leaf ?? ""))
+    return INTEGRITY[leaf!]!(disk);
   const special = attr === "dax/write_cache" ? dax_cache_attr(disk) : null;
   const found = special ?? (attr === "badblocks" ? badblocks_attr(disk) : null);
   if (!found) throw ENOENT;

@@ -7,8 +7,8 @@
  *         pmem_device.bb     sectors of the disk: behind the info block and the page map
  *         btt.bb             sectors of the namespace, below the translation
  *
- * Downwards by nvdimm_region_notify(); upwards only by clearing: the device repairs memory when it is
- * told to (a write to a bad sector), and then all of the lists forget it.
+ * Downwards by nvdimm_region_notify(); upwards only by clearing: the device repairs memory when it
+ * is told to (a write to a bad sector), and then all of the lists forget it.
  */
 import { is_errno } from "../../kernel/include/errno.ts";
 import type { badblocks } from "../block/badblocks.ts";

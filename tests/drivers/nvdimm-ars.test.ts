@@ -1,4 +1,4 @@
-/** Media errors of an nvdimm bus: found by scrubs and by access, passed down, repaired by writing. */
+/** Media errors of an nvdimm bus: found by scrub and access, passed down, repaired by writing. */
 import { nvdimm_state } from "../../drivers/nvdimm/nd.ts";
 import { extents_add, extents_remove } from "../../drivers/nvdimm/badrange.ts";
 import { Machine } from "../../tools/api/machine.ts";

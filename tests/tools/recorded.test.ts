@@ -1,4 +1,4 @@
-/** Scripts recorded on Linux 6.1 beside the conformance cases: mount errors, block device commands. */
+/** Scripts recorded on Linux 6.1 beside the conformance cases: mount errors, block commands. */
 import { readFileSync } from "node:fs";
 import { difference } from "../../tools/script/compare.ts";
 import { run_script } from "../../tools/script/run.ts";

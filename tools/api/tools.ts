@@ -27,7 +27,7 @@ import { daxctl } from "../cmd/ndctl/daxctl.ts";
 import { blkdiscard } from "../cmd/blkdiscard.ts";
 import { type ioctl_device, blockdev } from "../cmd/blockdev.ts";
 import { type sfdisk_target, sfdisk, sfdisk_words, shows } from "../cmd/sfdisk/command.ts";
-import { is_sfdisk_error } from "../cmd/sfdisk/model.ts";
+import { error_text, is_sfdisk_error } from "../cmd/sfdisk/model.ts";
 import { strerror } from "../cmd/strerror.ts";
 import { read_bytes, write_bytes } from "./device_io.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
@@ -90,7 +90,7 @@ function media_of(bdev: block_device): fsck_device {
   return { size: bdev_nr_bytes(bdev), read };
 }
 
-function sfdisk_target(kernel: Kernel, path: string, bdev: block_device): sfdisk_target {
+function target_of(kernel: Kernel, path: string, bdev: block_device): sfdisk_target {
   const sector = bdev.bd_disk.logical_block_size;
   return {
     path,
@@ -103,12 +103,6 @@ function sfdisk_target(kernel: Kernel, path: string, bdev: block_device): sfdisk
     changed: false,
   };
 }
-
-const sfdisk_failed = (text: string): tool_result => ({
-  status: 1,
-  stdout: "",
-  stderr: text === "" ? "" : `sfdisk: ${text}\n`,
-});
 
 /** The device is claimed while its table is changed, and its table is read again. */
 async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> {
@@ -123,16 +117,16 @@ async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> 
     bdev = blkdev_get_by_path(kernel, w.path, mode, { name: "sfdisk" });
   } catch (e) {
     if (!is_errno(e)) throw e;
-    return sfdisk_failed(`cannot open ${w.path}: ${strerror(e)}`);
+    return { status: 1, stdout: "", stderr: `sfdisk: cannot open ${w.path}: ${strerror(e)}\n` };
   }
-  const d = sfdisk_target(kernel, w.path, bdev);
+  const d = target_of(kernel, w.path, bdev);
   let out: tool_result;
   try {
     await sync_blockdev(bdev);
     out = { status: 0, ...sfdisk(d, w) };
   } catch (e) {
     if (!is_sfdisk_error(e)) throw e;
-    out = sfdisk_failed(e.message);
+    out = { status: 1, stdout: "", stderr: error_text(e) };
   } finally {
     if (d.changed) invalidate_bdev(bdev);
     await blkdev_put(bdev, mode);

@@ -101,7 +101,7 @@ export const long = (name: string, val: string, has_arg: 0 | 1 | 2 = 0): long_op
 export const buses_of = (env: ndctl_env): nvdimm_bus[] =>
   buses_in_order(nvdimm_state(env.kernel).buses);
 export const dimms_of = (env: ndctl_env): nvdimm[] => buses_of(env).flatMap((b) => b.dimms);
-export const regions_of = (env: ndctl_env): nd_region[] => 
+export const regions_of = (env: ndctl_env): nd_region[] =>
   buses_of(env).flatMap((b) => in_sysfs_order(b.regions));
 
 /** "all", the name, or the number behind the prefix. */

@@ -174,6 +174,6 @@ export function ndctl_read_infoblock(env: ndctl_env, args: readonly string[]): n
 
 function joined(list: readonly found[]): Uint8Array {
   const out = new Uint8Array(list.length * START);
-  list.forEach((x, i) => out.set(x.bytes, i * START));
+  for (const [i, x] of list.entries()) out.set(x.bytes, i * START);
   return out;
 }

@@ -5,7 +5,7 @@
  * nothing said.
  *
  *   sfdisk DEVICE SCRIPT            a new table
- *   sfdisk -N NUMBER DEVICE LINE    changes that partition, or makes it
+ *   sfdisk -N NUMBER DEVICE LINE    changes that partition, or makes the next
  *   sfdisk --append DEVICE SCRIPT   adds partitions
  *   sfdisk --delete DEVICE [N ...]  takes partitions away; all, when none is named
  *   sfdisk -l | -d | -J | -F DEVICE shows the table, a script of it, JSON, the free places
@@ -168,7 +168,7 @@ function change(d: sfdisk_target, w: sfdisk_words): string {
     else if (into.parts.some((p) => p.no === no)) change_part(d, into, no, f);
     else {
       note = `warning: ${d.path}: partition ${no} is not defined yet\n`;
-      add_part(d, into, f, no);
+      add_part(d, into, f);
     }
   }
   write_table(d, into);

@@ -2,9 +2,10 @@
  * tools/cmd/sfdisk/layout.ts - scripts for sfdisk, and where the partitions they ask for go.
  *
  * Lines: `label: gpt|dos`, `label-id: ...`, `first-lba: N`, `last-lba: N`, and one line a
- * partition: `start=..., size=..., type=..., name=..., uuid=..., attrs=..., bootable`, or the values
- * alone: `START, SIZE, TYPE, BOOTABLE`. Numbers are sectors, or sizes with KiB, MiB, GiB. What is
- * not given is a free place with room, at a multiple of 1 MiB, and all there is.
+ * partition: `start=..., size=..., type=..., name=..., uuid=..., attrs=..., bootable`, or the
+ * values alone: `START, SIZE, TYPE, BOOTABLE`; `pmem0p5 : ...` says which partition. Numbers are
+ * sectors, or sizes with KiB, MiB, GiB. What is not given is a free place with room, at a multiple
+ * of 1 MiB, and all there is.
  */
 import { LINK_GAP } from "./dos.ts";
 import { new_part_uuid } from "./gpt.ts";
@@ -16,6 +17,7 @@ import {
   type table,
   attrs_of,
   is_extended,
+  is_sfdisk_error,
   new_part,
   type_of,
   wrong,
@@ -61,7 +63,9 @@ const words_of = (line: string): string[] =>
 
 function fields_of(line: string): fields {
   const out: Record<string, string> = {};
-  words_of(line.replace(/^\S+\s+:\s*/, "")).forEach((word, i) => {
+  const named = /^\S*?(\d+)\s*:\s*/.exec(line);
+  if (named) out["no"] = named[1]!;
+  words_of(named ? line.slice(named[0].length) : line).forEach((word, i) => {
     const eq = word.indexOf("=");
     const key = (eq < 0 ? word : word.slice(0, eq)).trim();
     if (eq >= 0 || key === "bootable") {
@@ -120,9 +124,12 @@ interface room {
   taken: readonly part[];
 }
 
+const grain_of = (r: room): number => Math.max(1, (1024 * 1024) / r.sector);
+const aligned_down = (r: room, at: number): number => Math.floor(at / grain_of(r)) * grain_of(r);
+
 /** What is free, from multiples of 1 MiB on. */
 export function free_areas(r: room): area[] {
-  const grain = Math.max(1, (1024 * 1024) / r.sector);
+  const grain = grain_of(r);
   const out: area[] = [];
   let at = r.first;
   const gap = (end: number): void => {
@@ -148,24 +155,22 @@ function place(r: room, f: fields, no: number, largest: boolean): [start: number
   else {
     const fit = areas.filter((a) => a.end - a.start >= (asked ?? 1));
     const size = (a: area): number => a.end - a.start;
-    const best = largest ? fit.sort((a, b) => size(b) - size(a))[0] : fit[0];
+    const by_size = [...areas].sort((a, b) => size(b) - size(a));
+    const best = largest ? by_size[0] : fit[0];
     if (!best) throw none;
     start = best.start;
+    // more than there is: up to the last whole megabyte but one, as recorded
+    if (largest && asked !== null && asked > size(best)) {
+      return [start, aligned_down(r, best.end) - grain_of(r) - start];
+    }
   }
   const next = r.taken.filter((p) => p.start > start).map((p) => p.start);
-  const size = asked ?? Math.min(r.last + 1, ...next) - start;
+  let end = Math.min(r.last + 1, ...next);
+  if (largest && asked === null) end = Math.max(start + 1, aligned_down(r, end));
+  const size = asked ?? end - start;
   const clear = r.taken.every((p) => start + size <= p.start || start >= p.start + p.size);
   if (!clear || start < r.first || size <= 0 || start + size > r.last + 1) throw none;
   return [start, size];
-}
-
-function fits(r: room, f: fields): boolean {
-  try {
-    place(r, f, 0, false);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 const extended_of = (t: table): part | undefined =>
@@ -183,6 +188,16 @@ export function outer_room(t: table, sector: number): room {
   return { sector, first: t.first, last: t.last, taken };
 }
 
+/** Every free place: outside, and behind the partitions inside the extended one. */
+export function table_free(t: table, sector: number): area[] {
+  const outer = free_areas(outer_room(t, sector));
+  const ext = extended_of(t);
+  if (t.label === "gpt" || !ext) return outer;
+  const taken = t.parts.filter((p) => p.no > 4).map((p) => ({ ...p, size: p.size + LINK_GAP }));
+  const last = ext.start + ext.size - 1;
+  return [...outer, ...free_areas({ sector, first: ext.start + LINK_GAP, last, taken })];
+}
+
 function free_number(t: table, from: number, to: number): number {
   for (let no = from; no <= to; no++) if (!t.parts.some((p) => p.no === no)) return no;
   throw wrong("all primary partitions are in use");
@@ -194,13 +209,22 @@ function insert(t: table, p: part): part {
   return p;
 }
 
+/** Primary while there is a number for it, unless the line names one above or a place inside. */
+function wants_logical(t: table, ext: part, f: fields, sector: number): boolean {
+  if (f["no"] !== undefined) return Number(f["no"]) > 4;
+  if (f["start"] !== undefined) {
+    const start = sectors_of(f["start"], sector);
+    return start >= ext.start && start < ext.start + ext.size;
+  }
+  return t.parts.filter((p) => p.no <= 4).length === 4;
+}
+
 /** Adds what a line asks for. @throws sfdisk_error */
-export function add_part(d: sfdisk_device, t: table, f: fields, wanted?: number): part {
+export function add_part(d: sfdisk_device, t: table, f: fields): part {
   const { sector } = d;
   const bootable = f["bootable"] !== undefined;
   if (t.label === "gpt") {
-    const free = free_number(t, 1, 128);
-    const no = wanted === undefined || t.parts.some((p) => p.no === wanted) ? free : wanted;
+    const no = free_number(t, 1, 128);
     const [start, size] = place(outer_room(t, sector), f, no, true);
     const type = f["type"] === undefined ? LINUX_GPT : type_of("gpt", f["type"]);
     const uuid = (f["uuid"] ?? new_part_uuid(d)).toUpperCase();
@@ -210,15 +234,15 @@ export function add_part(d: sfdisk_device, t: table, f: fields, wanted?: number)
   const type = f["type"] === undefined ? LINUX_MBR : type_of("dos", f["type"]);
   const ext = extended_of(t);
   const inner = ext && inner_room(t, ext, sector);
-  if (inner && fits(inner, f)) {
+  if (ext && inner && wants_logical(t, ext, f, sector)) {
     const no = 5 + t.parts.filter((p) => p.no > 4).length;
     const [start, size] = place(inner, f, no, false);
     const link = no === 5 ? ext.start : start - LINK_GAP;
     return insert(t, new_part({ no, start, size, type, bootable, link }));
   }
-  const free = free_number(t, 1, 4);
-  const no =
-    wanted !== undefined && wanted <= 4 && !t.parts.some((p) => p.no === wanted) ? wanted : free;
+  const wanted = Number(f["no"] ?? 0);
+  const named = wanted > 0 && wanted <= 4 && !t.parts.some((p) => p.no === wanted);
+  const no = named ? wanted : free_number(t, 1, 4);
   const [start, size] = place(outer_room(t, sector), f, no, false);
   return insert(t, new_part({ no, start, size, type, bootable }));
 }
@@ -238,12 +262,15 @@ export function change_part(d: sfdisk_device, t: table, no: number, f: fields): 
       }
     : outer;
   const r = { ...all, taken: all.taken.filter((p) => p !== old) };
-  const [start, size] = place(
-    r,
-    { start: String(old.start), size: String(old.size), ...f },
-    no,
-    false,
-  );
+  const now = { start: String(old.start), size: String(old.size) };
+  let at: [start: number, size: number];
+  try {
+    at = place(r, { ...now, ...f }, no, false);
+  } catch (e) {
+    if (!is_sfdisk_error(e)) throw e;
+    throw wrong(`Failed to resize partition #${no}.`, true);
+  }
+  const [start, size] = at;
   if (ext && start - old.link < 1) throw wrong(`partition ${no}: no room for its link`);
   Object.assign(old, { start, size });
   if (f["type"] !== undefined) old.type = type_of(t.label, f["type"]);

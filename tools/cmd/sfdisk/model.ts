@@ -47,13 +47,25 @@ export interface table {
 export interface sfdisk_error {
   readonly is_sfdisk_error: true;
   readonly message: string;
+  /** Said without the tool's name in front. */
+  readonly plain: boolean;
 }
 
 export function is_sfdisk_error(e: unknown): e is sfdisk_error {
   return typeof e === "object" && e !== null && "is_sfdisk_error" in e;
 }
 
-export const wrong = (message: string): sfdisk_error => ({ is_sfdisk_error: true, message });
+export const wrong = (message: string, plain = false): sfdisk_error => ({
+  is_sfdisk_error: true,
+  message,
+  plain,
+});
+
+/** On standard error; "" when only the status says it. */
+export function error_text(e: sfdisk_error): string {
+  if (e.message === "") return "";
+  return e.plain ? `${e.message}\n` : `sfdisk: ${e.message}\n`;
+}
 
 export const new_part = (p: Partial<part> & { start: number; size: number }): part => ({
   no: 0,

@@ -1,5 +1,5 @@
 /** tools/cmd/sfdisk/show.ts - a table as `sfdisk -l`, `-d`, `-J` and `-F` print it. */
-import { type area, free_areas, outer_room } from "./layout.ts";
+import { type area, table_free } from "./layout.ts";
 import { type part, type sfdisk_device, type table, attrs_text, type_name } from "./model.ts";
 
 const LETTERS = Object.freeze(["B", "K", "M", "G", "T", "P"] as const);
@@ -66,14 +66,16 @@ function list_rows(d: sfdisk_device, t: table): string {
 
 function units(d: sfdisk_device): string {
   const s = d.sector;
-  return `Units: sectors of 1 * ${s} = ${s} bytes\nSector size (logical/physical): ${s} bytes / ${d.physical_sector} bytes\n`;
+  const sizes = `${s} bytes / ${d.physical_sector} bytes`;
+  return `Units: sectors of 1 * ${s} = ${s} bytes\nSector size (logical/physical): ${sizes}\n`;
 }
 
 /** `sfdisk -l`. */
 export function show_list(d: sfdisk_device, t: table | null): string {
   const bytes = d.sectors * d.sector;
   const io = Math.max(d.physical_sector, d.sector);
-  let out = `Disk ${d.path}: ${long_size(bytes)}, ${bytes} bytes, ${d.sectors} sectors\n${units(d)}`;
+  let out = `Disk ${d.path}: ${long_size(bytes)}, ${bytes} bytes, ${d.sectors} sectors\n`;
+  out += units(d);
   out += `I/O size (minimum/optimal): ${io} bytes / ${io} bytes\n`;
   if (t === null) return out;
   out += `Disklabel type: ${t.label}\nDisk identifier: ${t.id}\n`;
@@ -143,10 +145,11 @@ export function show_json(d: sfdisk_device, t: table): string {
 export function show_free(d: sfdisk_device, t: table | null): string {
   if (t === null) return "";
   const grain = (1024 * 1024) / d.sector;
-  const list = free_areas(outer_room(t, d.sector)).filter((a) => a.end - a.start >= grain);
+  const list = table_free(t, d.sector).filter((a) => a.end - a.start >= grain);
   const total = list.reduce((n, a) => n + a.end - a.start, 0);
   const bytes = total * d.sector;
-  const head = `Unpartitioned space ${d.path}: ${long_size(bytes)}, ${bytes} bytes, ${total} sectors\n`;
+  const sum = `${long_size(bytes)}, ${bytes} bytes, ${total} sectors`;
+  const head = `Unpartitioned space ${d.path}: ${sum}\n`;
   if (list.length === 0) return `${head}${units(d)}`;
   const row = (a: area): string[] => [
     String(a.start),
