@@ -13,19 +13,35 @@ import {
   REQ_OP_WRITE,
 } from "../kernel/include/blkdev.ts";
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
-import { EACCES, EFAULT, EINVAL, ENOSPC, ENOTTY, EPERM } from "../kernel/include/errno.ts";
-import { O_EXCL } from "../kernel/include/fcntl.ts";
+import {
+  EACCES,
+  EBADF,
+  EFAULT,
+  EINVAL,
+  ENOSPC,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+} from "../kernel/include/errno.ts";
+import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  O_EXCL,
+} from "../kernel/include/fcntl.ts";
 import type { Sometime, file, file_operations, inode, kiocb } from "../kernel/include/fs.ts";
-import { FMODE_WRITE, IOCB_DIRECT } from "../kernel/include/fs.ts";
+import { FMODE_CAN_ODIRECT, FMODE_WRITE, IOCB_DIRECT } from "../kernel/include/fs.ts";
 import type { iov_iter } from "../kernel/include/uio.ts";
 import { notImplemented } from "../kernel/assert.ts";
 import { capable } from "../kernel/cred.ts";
 import {
+  bdev_kernel,
   bdev_nr_bytes,
   bdev_read_only,
   blkdev_get_no_check,
   blkdev_put,
 } from "../drivers/block/bdev.ts";
+import { blkdev_issue_zeroout } from "../drivers/block/blk-lib.ts";
 import { bdev_rw_bytes } from "../drivers/block/bio.ts";
 import { bdev_disk_changed } from "../drivers/block/partitions.ts";
 import {
@@ -40,6 +56,9 @@ import {
   sync_blockdev,
 } from "./buffer.ts";
 import { generic_file_llseek_size } from "./read_write.ts";
+
+/** Sectors of 512 bytes of the largest request. */
+const MAX_SECTORS = 2560;
 
 interface blk_file {
   bdev: block_device;
@@ -56,6 +75,7 @@ function blkdev_open(inode: inode, f: file): void {
   const bdev = blkdev_get_no_check(inode.kernel, inode.i_rdev, mode, f);
   f.private_data = { bdev, mode } satisfies blk_file;
   f.f_mapping = bdev.bd_inode.i_mapping;
+  f.f_mode |= FMODE_CAN_ODIRECT;
 }
 
 function blkdev_release(_inode: inode, f: file): Promise<void> {
@@ -156,43 +176,105 @@ function blkdev_llseek(f: file, offset: number, whence: number): number {
 }
 
 async function blkdev_ioctl(f: file, cmd: string, arg: unknown): Promise<unknown> {
-  const bdev = bdev_of(f);
-  switch (cmd) {
-    case "BLKGETSIZE64":
-      return bdev_nr_bytes(bdev);
-    case "BLKGETSIZE":
-      return bdev.bd_nr_sectors;
-    case "BLKSSZGET":
-      return bdev.bd_disk.logical_block_size;
-    case "BLKPBSZGET":
-      return bdev.bd_disk.physical_block_size;
-    case "BLKBSZGET":
-      return bdev.bd_block_size;
-    case "BLKBSZSET":
-      if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
-      await set_blocksize(bdev, arg as number);
-      return 0;
-    case "BLKROGET":
-      return bdev_read_only(bdev) ? 1 : 0;
-    case "BLKROSET":
-      if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
-      bdev.bd_read_only = arg !== 0;
-      return 0;
-    case "BLKFLSBUF":
-      if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
-      await sync_blockdev(bdev);
-      invalidate_bdev(bdev);
-      return 0;
-    case "BLKRRPART":
-      if (!capable(f.kernel, CAP_SYS_ADMIN)) throw EACCES;
-      if (bdev.bd_partno !== 0) throw EINVAL;
-      await sync_blockdev(bdev);
-      invalidate_bdev(bdev);
-      bdev_disk_changed(f.kernel, bdev.bd_disk);
-      return 0;
-    default:
-      throw ENOTTY;
+  const { mode, bdev } = f.private_data as blk_file;
+  return await blkdev_ioctl_bdev(bdev, mode, cmd, arg);
+}
+
+/** Numbers that a device answers to its own ioctls. */
+const BLK_QUESTIONS: Readonly<Record<string, (b: block_device) => number>> = Object.freeze({
+  BLKGETSIZE64: bdev_nr_bytes,
+  BLKGETSIZE: (b) => b.bd_nr_sectors,
+  BLKSSZGET: (b) => b.bd_disk.logical_block_size,
+  BLKPBSZGET: (b) => b.bd_disk.physical_block_size,
+  BLKIOMIN: (b) => b.bd_disk.physical_block_size,
+  BLKIOOPT: () => 0,
+  BLKALIGNOFF: () => 0,
+  BLKSECTGET: () => MAX_SECTORS,
+  BLKBSZGET: (b) => b.bd_block_size,
+  BLKROGET: (b) => (bdev_read_only(b) ? 1 : 0),
+  BLKRAGET: (b) => b.bd_disk.ra_sectors,
+  BLKFRAGET: (b) => b.bd_disk.ra_sectors,
+  BLKDISCARDZEROES: () => 0,
+});
+
+/** [start, length] of a range in bytes. @throws EINVAL */
+function ioctl_range(bdev: block_device, arg: unknown): [number, number] {
+  const [start, len] = arg as [number, number];
+  if (start % 512 !== 0 || len % 512 !== 0) throw EINVAL;
+  if (start + len > bdev_nr_bytes(bdev)) throw EINVAL;
+  return [start, len];
+}
+
+/** What is cached of the device is written first, so that it does not come over the zeroes. */
+async function zero_range(bdev: block_device, start: number, len: number): Promise<void> {
+  await sync_blockdev(bdev);
+  await blkdev_issue_zeroout(bdev, start / 512, len / 512);
+  invalidate_bdev(bdev);
+}
+
+async function change_bdev(bdev: block_device, cmd: string, arg: unknown): Promise<void> {
+  if (cmd === "BLKBSZSET") await set_blocksize(bdev, arg as number);
+  else if (cmd === "BLKROSET") bdev.bd_read_only = arg !== 0;
+  else if (cmd === "BLKRASET" || cmd === "BLKFRASET") bdev.bd_disk.ra_sectors = arg as number;
+  else {
+    if (cmd === "BLKRRPART" && bdev.bd_partno !== 0) throw EINVAL;
+    await sync_blockdev(bdev);
+    invalidate_bdev(bdev);
+    if (cmd === "BLKRRPART") bdev_disk_changed(bdev_kernel(bdev), bdev.bd_disk);
   }
+}
+
+const CHANGES: readonly string[] = Object.freeze([
+  "BLKBSZSET",
+  "BLKROSET",
+  "BLKRASET",
+  "BLKFRASET",
+  "BLKFLSBUF",
+  "BLKRRPART",
+]);
+
+/**
+ * An ioctl on a device that was opened with `mode` (BLK_OPEN_*). BLKDISCARD, BLKSECDISCARD and
+ * BLKZEROOUT take [start, length] in bytes. @throws ENOTTY unknown; EOPNOTSUPP pmem cannot
+ */
+export async function blkdev_ioctl_bdev(
+  bdev: block_device,
+  mode: number,
+  cmd: string,
+  arg: unknown,
+): Promise<unknown> {
+  if (Object.hasOwn(BLK_QUESTIONS, cmd)) return BLK_QUESTIONS[cmd]!(bdev);
+  if (CHANGES.includes(cmd)) {
+    if (!capable(bdev_kernel(bdev), CAP_SYS_ADMIN)) throw EACCES;
+    await change_bdev(bdev, cmd, arg);
+    return 0;
+  }
+  if (!["BLKDISCARD", "BLKSECDISCARD", "BLKZEROOUT"].includes(cmd)) throw ENOTTY;
+  if (!(mode & BLK_OPEN_WRITE)) throw EBADF;
+  // no disk here can discard
+  if (cmd !== "BLKZEROOUT") throw EOPNOTSUPP;
+  const [start, len] = ioctl_range(bdev, arg);
+  await zero_range(bdev, start, len);
+  return 0;
+}
+
+/** Zeroes a range; holes are not for devices that cannot discard. */
+async function blkdev_fallocate(f: file, mode: number, offset: number, len: number): Promise<void> {
+  const bdev = bdev_of(f);
+  const size = bdev_nr_bytes(bdev);
+  const zero = (mode & ~FALLOC_FL_KEEP_SIZE) === FALLOC_FL_ZERO_RANGE;
+  const punch = mode === (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+  if (!zero && !punch) throw EOPNOTSUPP;
+  if (offset >= size) throw EINVAL;
+  let n = len;
+  if (offset + len > size) {
+    if ((mode & FALLOC_FL_KEEP_SIZE) === 0) throw EINVAL;
+    n = size - offset;
+  }
+  const block = bdev.bd_disk.logical_block_size;
+  if (offset % block !== 0 || n % block !== 0) throw EINVAL;
+  if (punch) throw EOPNOTSUPP;
+  await zero_range(bdev, offset, n);
 }
 
 export const def_blk_fops: file_operations = Object.freeze({
@@ -203,6 +285,7 @@ export const def_blk_fops: file_operations = Object.freeze({
   read_iter: blkdev_read_iter,
   write_iter: blkdev_write_iter,
   fsync: blkdev_fsync,
+  fallocate: blkdev_fallocate,
   unlocked_ioctl: blkdev_ioctl,
   mmap: (): never => notImplemented("mmap of a block device"),
 });

@@ -85,6 +85,17 @@ function bdev_inode(bdev: bdev_object): inode {
   return inode;
 }
 
+/** set_init_blocksize(): nothing is cached while nobody has the device open. */
+function init_blocksize(bdev: block_device): void {
+  const kernel = bdev_kernel(bdev);
+  const { logical_block_size } = bdev.bd_disk;
+  const size = natural_block_size(logical_block_size, bdev.bd_nr_sectors, kernel.PAGE_SIZE);
+  if (bdev.bd_block_size === size) return;
+  bdev.bd_block_size = size;
+  const inode = block_state(kernel).inodes.get(bdev);
+  if (inode) inode.i_blkbits = Math.log2(size);
+}
+
 /** The largest block, up to a page, that divides the device. */
 function natural_block_size(logical: number, nr_sectors: number, page_size: number): number {
   let size = logical;
@@ -165,7 +176,8 @@ export function blkdev_get_no_check(
     if (holder === null || holder === undefined) throw EINVAL;
     claim(bdev, holder);
   }
-  bdev.bd_openers++;
+  // the size that somebody chose lasts as long as the device is open
+  if (bdev.bd_openers++ === 0) init_blocksize(bdev);
   return bdev;
 }
 

@@ -3,7 +3,7 @@
  */
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import { REQ_OP_WRITE } from "../../kernel/include/blkdev.ts";
-import { EINVAL, EROFS } from "../../kernel/include/errno.ts";
+import { EINVAL, EPERM } from "../../kernel/include/errno.ts";
 import { bdev_read_only } from "./bdev.ts";
 import { submit_bio } from "./bio.ts";
 
@@ -14,14 +14,14 @@ const MAX_VECS = 256;
 /**
  * Writes zeroes over `nr_sects` sectors (of 512 bytes). pmem has no operation of its own for this,
  * so the zeroes travel as data, the same page again and again.
- * @throws EINVAL not a multiple of the logical block; EROFS; EIO
+ * @throws EINVAL not a multiple of the logical block; EPERM read-only; EIO
  */
 export async function blkdev_issue_zeroout(
   bdev: block_device,
   sector: number,
   nr_sects: number,
 ): Promise<void> {
-  if (bdev_read_only(bdev)) throw EROFS;
+  if (bdev_read_only(bdev)) throw EPERM;
   const per = bdev.bd_disk.logical_block_size / 512;
   if (sector % per !== 0 || nr_sects % per !== 0) throw EINVAL;
   const zeroes = new Uint8Array(ZERO_PAGE_BYTES);

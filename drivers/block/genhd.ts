@@ -70,6 +70,8 @@ export interface disk_params {
   dax_dev?: dax_device | null;
   queue_dax?: boolean;
   queue_write_cache?: boolean;
+  /** Bytes of metadata of each sector; default 0. */
+  meta_size?: number;
   submit_bio(bio: bio): Sometime<void>;
   private_data?: unknown;
 }
@@ -78,6 +80,7 @@ export interface disk_params {
 export function add_disk(kernel: Kernel, p: disk_params): gendisk {
   const st = block_state(kernel);
   if (st.disks.has(p.disk_name)) throw EEXIST;
+  const meta_size = p.meta_size ?? 0;
   const disk: gendisk = {
     disk_name: p.disk_name,
     major: p.major ?? BLOCK_EXT_MAJOR,
@@ -92,6 +95,8 @@ export function add_disk(kernel: Kernel, p: disk_params): gendisk {
     dax_dev: p.dax_dev ?? null,
     queue_dax: p.queue_dax ?? false,
     queue_write_cache: p.queue_write_cache ?? true,
+    integrity: { tag_size: meta_size, read_verify: meta_size > 0, write_generate: meta_size > 0 },
+    ra_sectors: 256,
     submit_bio: p.submit_bio,
     alive: true,
     private_data: p.private_data ?? null,

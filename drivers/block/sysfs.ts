@@ -2,7 +2,7 @@
  * drivers/block/sysfs.ts - the attributes below /sys/block that users look at.
  * Linux: block/{genhd,blk-sysfs,badblocks}.c, drivers/nvdimm/pmem.c (dax/write_cache).
  */
-import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
+import type { blk_integrity, block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import { EINVAL, ENOENT } from "../../kernel/include/errno.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { dax_write_cache, dax_write_cache_enabled } from "../dax/super.ts";
@@ -33,6 +33,27 @@ const DISK: Readonly<Record<string, (d: gendisk) => sysfs_attr>> = Object.freeze
   "queue/physical_block_size": (d) => shown(d.physical_block_size),
   "queue/write_cache": (d) => shown(d.queue_write_cache ? "write back" : "write through"),
   "queue/fua": () => shown(0),
+  "queue/discard_max_bytes": () => shown(0),
+  "queue/discard_granularity": () => shown(0),
+  "queue/write_zeroes_max_bytes": () => shown(0),
+  "queue/read_ahead_kb": (d) => shown(d.ra_sectors / 2),
+});
+
+const switch_attr = (i: blk_integrity, name: "read_verify" | "write_generate"): sysfs_attr => ({
+  show: () => (i[name] ? "1" : "0"),
+  store: (text) => {
+    i[name] = sysfs_bool(text);
+  },
+});
+
+/** "nop": somebody may hand metadata over with a sector, the kernel neither makes nor checks it. */
+const INTEGRITY: Readonly<Record<string, (d: gendisk) => sysfs_attr>> = Object.freeze({
+  format: (d) => shown(d.integrity.tag_size > 0 ? "nop" : "none"),
+  tag_size: (d) => shown(d.integrity.tag_size),
+  protection_interval_bytes: (d) => shown(d.integrity.tag_size > 0 ? d.logical_block_size : 0),
+  device_is_integrity_capable: () => shown(0),
+  read_verify: (d) => switch_attr(d.integrity, "read_verify"),
+  write_generate: (d) => switch_attr(d.integrity, "write_generate"),
 });
 
 function partition_attr(b: block_device, name: string): sysfs_attr | null {
@@ -82,6 +103,9 @@ export function block_sysfs(kernel: Kernel, path: string): sysfs_attr {
   }
   const attr = rest.join("/");
   if (Object.hasOwn(DISK, attr)) return DISK[attr]!(disk);
+  const [folder, leaf] = rest;
+  if (folder === "integrity" && Object.hasOwn(INTEGRITY, leaf ?? ""))
+    return INTEGRITY[leaf!]!(disk);
   const special = attr === "dax/write_cache" ? dax_cache_attr(disk) : null;
   const found = special ?? (attr === "badblocks" ? badblocks_attr(disk) : null);
   if (!found) throw ENOENT;

@@ -20,6 +20,7 @@ import { REQ_FUA, REQ_OP_READ, REQ_OP_WRITE, REQ_PREFLUSH } from "../../kernel/i
 import type { bio, gendisk } from "../../kernel/include/blkdev.ts";
 import { EIO, ENODEV, ENXIO, EROFS } from "../../kernel/include/errno.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { readable_bytes } from "../../mm/memory-failure/media.ts";
 import { badblocks } from "../block/badblocks.ts";
 import { bio_op } from "../block/bio.ts";
 import { add_disk, del_gendisk } from "../block/genhd.ts";
@@ -84,6 +85,8 @@ export interface btt_params {
   lbasize: number;
   disk_name: string;
   ro: boolean;
+  /** Has the device repair bytes at a physical address; false when it does not. */
+  clear_poison?(start: number, len: number): boolean;
 }
 
 export interface btt {
@@ -264,14 +267,31 @@ function read_sector(b: btt, lba: number, dst: Uint8Array, off: number): void {
     map_write(b.kernel, a, premap, { block: e.block, error: true, zero: false });
     throw EIO;
   }
-  b.kernel.phys.copy_from(block_paddr(a, e.block), dst, off, b.sector_size);
+  const paddr = block_paddr(a, e.block);
+  const good = readable_bytes(b.kernel, paddr, b.sector_size);
+  if (good < b.sector_size) {
+    b.bb.set(Math.floor((paddr + good - b.params.start) / 512), 1);
+    throw EIO;
+  }
+  b.kernel.phys.copy_from(paddr, dst, off, b.sector_size);
+}
+
+/** The sectors that hold a block are repaired together. @throws EIO the device cannot */
+function repair_block(b: btt, a: arena_info, block: number): void {
+  const { start } = b.params;
+  const off = block_paddr(a, block) - start;
+  const first = Math.floor(off / 512);
+  const end = Math.ceil((off + a.internal_lbasize) / 512);
+  const size = (end - first) * 512;
+  if (!b.params.clear_poison?.(start + first * 512, size)) throw EIO;
+  b.bb.clear(first, end - first);
 }
 
 /** Writing zeroes repairs the lane's free block, where the device can be repaired. */
 function clear_freelist_error(b: btt, a: arena_info, lane: number): void {
   const free = a.freelist[lane]!;
   const paddr = block_paddr(a, free.block);
-  if (has_badblock(b, a, free.block)) throw EIO;
+  if (has_badblock(b, a, free.block)) repair_block(b, a, free.block);
   b.kernel.phys.zero(paddr, b.sector_size);
   b.kernel.phys.clwb(paddr, b.sector_size);
   b.kernel.phys.sfence();
@@ -353,6 +373,7 @@ export function btt_attach(kernel: Kernel, p: btt_params): btt {
     ro: p.ro,
     queue_dax: false,
     queue_write_cache: false,
+    meta_size: lbasize - sector_size,
     submit_bio: (bio) => btt_submit_bio(self, bio),
     private_data: null,
   });

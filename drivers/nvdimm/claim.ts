@@ -23,6 +23,7 @@ import {
   type nd_region,
   nvdimm_state,
 } from "./nd.ts";
+import { nvdimm_badblocks_populate, nvdimm_clear_poison } from "./badrange.ts";
 import { PFN_SB_OFFSET, PFN_SB_SIZE, nd_pfn_layout, nd_pfn_make_block } from "./pfn.ts";
 import { nd_pfn_parent_uuid, nd_pfn_uuid, nd_pfn_validate } from "./pfn.ts";
 import type { nd_pfn_info } from "./pfn.ts";
@@ -179,6 +180,7 @@ function enable_pfn(claim: nd_claim, ns: nd_namespace): void {
     name: nvdimm_namespace_disk_name(ns, ""),
     synchronous: !ns.region.async_flush,
     ro: ns.region.ro,
+    nd_region: ns.region,
   });
   claim.size = info.npfns * ns.region.bus.kernel.PAGE_SIZE;
   claim.resource = ns.start + info.start_pad + info.dataoff;
@@ -212,7 +214,9 @@ function enable_btt(claim: nd_claim, ns: nd_namespace): void {
     lbasize: claim.lbasize,
     disk_name: nvdimm_namespace_disk_name(ns, "s"),
     ro: ns.region.ro,
+    clear_poison: (start, len) => nvdimm_clear_poison(ns.region.bus, start, len) === len,
   });
+  nvdimm_badblocks_populate(ns.region.bus, b.bb, ns.start, ns.size);
   claim.btt = b;
   claim.size = b.nlba * b.sector_size;
 }

@@ -40,6 +40,7 @@ export function nd_namespace_enable(ns: nd_namespace, quiet = false): void {
         pages: region.pagemap,
         synchronous: !region.async_flush,
         ro: region.ro,
+        nd_region: region,
       });
     }
   } catch (e) {

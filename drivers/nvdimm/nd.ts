@@ -14,6 +14,7 @@
 import type { dev_dax } from "../dax/device.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import type { badblocks } from "../block/badblocks.ts";
 import type { btt } from "./btt.ts";
 import type { pmem_device } from "./pmem.ts";
 
@@ -98,6 +99,8 @@ export interface nd_region {
   btt_seed: nd_claim | null;
   pfn_seed: nd_claim | null;
   dax_seed: nd_claim | null;
+  /** Bad sectors of 512 bytes, counted from the region's start. */
+  readonly bb: badblocks;
   /** Every pfn, dax and btt, seeds too. */
   claims: nd_claim[];
 }
@@ -151,6 +154,30 @@ export interface nd_claim {
   dax: dev_dax | null;
 }
 
+/** Bytes at physical addresses. */
+export interface bad_extent {
+  start: number;
+  length: number;
+}
+
+/** Commands of a platform that looks for media errors and repairs them; also makes them. */
+export interface nvdimm_ars {
+  /** Errors are repaired in pieces of so many bytes. */
+  readonly clear_err_unit: number;
+  readonly scrub_count: number;
+  readonly busy: boolean;
+  /** Goes on in the background. @throws EBUSY for a long one while one runs */
+  start_scrub(long: boolean): void;
+  wait_idle(): Promise<void>;
+  /** Returns the bytes repaired. */
+  clear_error(start: number, length: number): number;
+  /** Makes bytes unreadable; with `notify` the driver looks for them. */
+  inject(start: number, length: number, notify: boolean): void;
+  /** The bytes are good again, but whoever knew of them is not told. */
+  uninject(start: number, length: number): void;
+  injected(start: number, size: number): bad_extent[];
+}
+
 export interface nvdimm_bus {
   readonly kernel: Kernel;
   readonly id: number;
@@ -159,6 +186,10 @@ export interface nvdimm_bus {
   readonly provider: string;
   readonly dimms: nvdimm[];
   readonly regions: nd_region[];
+  /** What is known to be bad; sorted. */
+  badrange: bad_extent[];
+  /** null: the platform has no such commands. */
+  ars: nvdimm_ars | null;
 }
 
 export interface nvdimm_state {

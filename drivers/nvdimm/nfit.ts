@@ -13,6 +13,7 @@ import type { nd_region, nvdimm, nvdimm_bus } from "./nd.ts";
 import { nvdimm_state } from "./nd.ts";
 import { nd_region_create, nvdimm_bus_register, nvdimm_create } from "./region.ts";
 import { nd_label_init_area } from "./label.ts";
+import { acpi_nfit_ars_register } from "./nfit_ars.ts";
 
 const GIB = 2 ** 30;
 /** Bytes after which an interleave set goes on with the next DIMM. */
@@ -36,6 +37,10 @@ export interface nvdimm_options {
   dimms: readonly dimm_options[];
   /** All DIMMs form one region; default: a region for each. */
   interleave?: boolean;
+  /**
+   * The platform can scrub, inject and clear media errors; default false, as the recorded machine.
+   */
+  ars?: boolean;
   /** With `interleave`: the bytes of the set as the processor sees them. */
   set_image?: unknown;
 }
@@ -119,10 +124,12 @@ function interleaved(parts: readonly dimm_bytes[]): Uint8Array | undefined {
 /** The machine's DIMMs, with drivers bound and namespaces found. */
 export function nfit_register(kernel: Kernel, o: nvdimm_options): nvdimm_bus {
   const bus = nvdimm_bus_register(kernel, "ACPI.NFIT");
+  const first_scrub = o.ars ? acpi_nfit_ars_register(bus) : null;
   const parts = o.dimms.map(split_image);
   const dimms = o.dimms.map((d, i) => make_dimm(bus, d, parts[i]!));
   if (o.interleave) make_region(bus, dimms, o.set_image ?? interleaved(parts));
   else for (const [i, d] of dimms.entries()) make_region(bus, [d], parts[i]!.pmem);
+  first_scrub?.();
   return bus;
 }
 

@@ -44,6 +44,8 @@ import {
   set_dax_nomc,
   set_dax_synchronous,
 } from "../dax/super.ts";
+import { nfit_handle_mce, nvdimm_badblocks_populate, nvdimm_clear_poison } from "./badrange.ts";
+import type { nd_region } from "./nd.ts";
 import { PFN_SB_OFFSET, PFN_SB_SIZE, nd_pfn_layout } from "./pfn.ts";
 import { nd_pfn_make_block, nd_pfn_validate } from "./pfn.ts";
 import type { nd_pfn_info } from "./pfn.ts";
@@ -73,8 +75,10 @@ export interface pmem_options {
   domain?: "adr" | "eadr" | "none";
   /** MAP_SYNC may be had; default true unless domain is "none". */
   synchronous?: boolean;
-  /** The device can repair bad sectors when they are written. */
+  /** The device can repair bad sectors when they are written; default: what the bus can. */
   clear_poison?: boolean;
+  /** The region of an nvdimm bus that the memory is of: its list of bad memory counts. */
+  nd_region?: nd_region;
   ro?: boolean;
   /** Default: pmem0, pmem1 ... */
   name?: string;
@@ -91,6 +95,7 @@ export interface pmem_device {
   readonly pfn_pad: number;
   readonly bb: badblocks;
   readonly clear_poison: boolean;
+  readonly nd_region: nd_region | null;
   readonly disk: gendisk;
   readonly dax_dev: dax_device;
   readonly pgmap: dev_pagemap | null;
@@ -108,23 +113,28 @@ function phys_of_sector(pmem: pmem_device, sector: number): number {
 /** Repairs bad sectors in the range or throws EIO. */
 function pmem_clear_poison(pmem: pmem_device, sector: number, len: number): void {
   if (!pmem.clear_poison) throw EIO;
-  hwpoison_clear(pmem, sector, len);
+  if (!hwpoison_clear(pmem, sector, len)) throw EIO;
 }
 
-/** The device has repaired the range: neither it nor its pages are bad any more. */
-function hwpoison_clear(pmem: pmem_device, sector: number, len: number): void {
-  const { kernel } = pmem;
+/**
+ * Has the device repair the range: neither it nor its pages are bad any more. False: it did not.
+ */
+function hwpoison_clear(pmem: pmem_device, sector: number, len: number): boolean {
+  const { kernel, nd_region } = pmem;
   const start = phys_of_sector(pmem, sector);
+  if (nd_region?.bus.ars && nvdimm_clear_poison(nd_region.bus, start, len) < len) return false;
   pmem.bb.clear(sector, Math.ceil(len / 512));
   clear_media_error(kernel, start, len);
   for (let at = start; at < start + len; at += kernel.PAGE_SIZE) {
     const page = pfn_to_page(kernel, Math.floor(at / kernel.PAGE_SIZE));
     if (page) page.flags &= ~PG_hwpoison;
   }
+  return true;
 }
 
 /** A line at `paddr` could not be read: its sector is bad from now on. */
 function pmem_media_error(pmem: pmem_device, paddr: number): void {
+  if (pmem.nd_region) nfit_handle_mce(pmem.nd_region, paddr);
   const off = paddr - pmem.region.start - pmem.data_offset;
   if (off >= 0 && off < pmem.disk.capacity * 512) pmem.bb.set(Math.floor(off / 512), 1);
 }
@@ -330,7 +340,8 @@ export function attach_pmem(kernel: Kernel, o: pmem_options): pmem_device {
     data_offset,
     pfn_pad,
     bb: new badblocks(),
-    clear_poison: o.clear_poison ?? false,
+    clear_poison: o.clear_poison ?? (o.nd_region !== undefined && o.nd_region.bus.ars !== null),
+    nd_region: o.nd_region ?? null,
   } as { -readonly [K in keyof pmem_device]: pmem_device[K] };
   pmem.dax_dev = alloc_dax(kernel, pmem, pmem_dax_ops, base_pfn, name);
   set_dax_nocache(pmem.dax_dev);
@@ -350,6 +361,9 @@ export function attach_pmem(kernel: Kernel, o: pmem_options): pmem_device {
   dax_add_host(pmem.dax_dev, pmem.disk);
   pmem.pgmap = has_pages ? make_pagemap(pmem, data_size / kernel.PAGE_SIZE) : null;
   if (pmem.pgmap) memremap_pages(kernel, pmem.pgmap);
+  if (o.nd_region) {
+    nvdimm_badblocks_populate(o.nd_region.bus, pmem.bb, region.start + data_offset, data_size);
+  }
   bdev_disk_changed(kernel, pmem.disk);
   return pmem;
 }

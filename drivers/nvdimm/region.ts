@@ -8,6 +8,7 @@
 import { EBUSY, ENXIO } from "../../kernel/include/errno.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { badblocks } from "../block/badblocks.ts";
 import { nd_claim_seed } from "./claim.ts";
 import { nd_label_data_init, nd_label_list } from "./label.ts";
 import { nd_namespace_disable, nd_namespace_enable } from "./namespace_driver.ts";
@@ -28,7 +29,16 @@ const REGION_ALIGN = 16 * 1024 * 1024;
 export function nvdimm_bus_register(kernel: Kernel, provider: string): nvdimm_bus {
   const { buses } = nvdimm_state(kernel);
   const id = buses.length;
-  const bus = { kernel, id, name: `ndbus${id}`, provider, dimms: [], regions: [] };
+  const bus: nvdimm_bus = {
+    kernel,
+    id,
+    name: `ndbus${id}`,
+    provider,
+    dimms: [],
+    regions: [],
+    badrange: [],
+    ars: null,
+  };
   buses.push(bus);
   return bus;
 }
@@ -143,6 +153,7 @@ export function nd_region_create(bus: nvdimm_bus, p: nd_region_params): nd_regio
     btt_seed: null,
     pfn_seed: null,
     dax_seed: null,
+    bb: new badblocks(),
     claims: [],
   };
   bus.regions.push(region);

@@ -2,8 +2,9 @@
  * drivers/nvdimm/sysfs.ts - the attributes below /sys/bus/nd/devices and /sys/bus/dax/devices that
  * users look at. Linux: the DEVICE_ATTRs of drivers/nvdimm and drivers/dax.
  */
-import { ENOENT } from "../../kernel/include/errno.ts";
+import { EINVAL, ENOENT } from "../../kernel/include/errno.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { badblocks_show } from "../block/badblocks.ts";
 import { type sysfs_attr, sysfs_bool } from "../block/sysfs.ts";
 import { btt_lbasize_supported } from "./btt_format.ts";
 import { nd_region_allocatable_dpa, nd_region_available_dpa } from "./namespace.ts";
@@ -13,8 +14,11 @@ import {
   type nd_namespace,
   type nd_region,
   type nvdimm,
+  type nvdimm_bus,
   nvdimm_state,
 } from "./nd.ts";
+
+const NFIT = "ACPI.NFIT";
 
 type attrs<T> = Readonly<Record<string, (x: T) => string | sysfs_attr | null>>;
 
@@ -44,6 +48,7 @@ const REGION: attrs<nd_region> = Object.freeze({
   btt_seed: (r) => r.btt_seed?.name ?? "",
   pfn_seed: (r) => r.pfn_seed?.name ?? "",
   dax_seed: (r) => r.dax_seed?.name ?? "",
+  badblocks: (r) => badblocks_show(r.bb).trimEnd(),
   read_only: (r) => ({ show: () => (r.ro ? "1" : "0"), store: (text) => set_ro(r, text) }),
 });
 
@@ -79,6 +84,31 @@ const CLAIM: attrs<nd_claim> = Object.freeze({
   namespace: (c) => c.ndns?.name ?? null,
 });
 
+function store_scrub(b: nvdimm_bus, text: string): void {
+  if (text.trim() !== "1") throw EINVAL;
+  b.ars!.start_scrub(true);
+}
+
+/** dsm_mask: the firmware's functions for scrub (1-4), translate (5), injection (7-9). */
+const BUS: attrs<nvdimm_bus> = Object.freeze({
+  provider: (b) => b.provider,
+  commands: (b) =>
+    b.provider !== NFIT
+      ? ""
+      : b.ars
+        ? "ars_cap ars_start ars_status clear_error cmd_call "
+        : "cmd_call ",
+  wait_probe: () => "1",
+  "nfit/revision": (b) => (b.provider === NFIT ? "1" : null),
+  "nfit/hw_error_scrub": (b) => (b.provider === NFIT ? "0" : null),
+  "nfit/dsm_mask": (b) => (b.provider === NFIT ? (b.ars ? "0x3be" : "0x0") : null),
+  "nfit/scrub": (b) =>
+    b.ars && {
+      show: () => `${b.ars!.scrub_count}${b.ars!.busy ? "+" : ""}`,
+      store: (text) => store_scrub(b, text),
+    },
+});
+
 const DIMM: attrs<nvdimm> = Object.freeze({
   state: (d) => (d.enabled ? "idle" : "disabled"),
 });
@@ -95,6 +125,8 @@ export function nd_sysfs(kernel: Kernel, path: string): sysfs_attr {
   const [name, ...rest] = path.split("/");
   const attr = rest.join("/");
   const { buses } = nvdimm_state(kernel);
+  const bus = buses.find((b) => b.name === name);
+  if (bus) return attr_of(BUS, bus, attr);
   const dimm = buses.flatMap((b) => b.dimms).find((d) => d.name === name);
   if (dimm) return attr_of(DIMM, dimm, attr);
   const regions = buses.flatMap((b) => b.regions);

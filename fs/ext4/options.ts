@@ -184,8 +184,10 @@ export interface ext4_fs_context {
   data_given: boolean;
 }
 
+/** What the generic parser finds wrong carries the name of the type. */
+const GENERIC = /^(?:Unknown parameter|Bad value for|Unexpected value for) /;
 const err = (kernel: Kernel, text: string): never => {
-  kernel.printk(3, `EXT4-fs: ${text}`);
+  kernel.printk(3, `${GENERIC.test(text) ? "ext4" : "EXT4-fs"}: ${text}`);
   throw EINVAL;
 };
 const warn = (kernel: Kernel, text: string) => kernel.printk(4, `EXT4-fs: ${text}`);

@@ -335,10 +335,9 @@ const describe_data_mode = (sb: super_block): string => {
 /** Reads the filesystem on sb.s_bdev and leaves its root in sb.s_root. Throws Errno. */
 export async function ext4_fill_super(
   sb: super_block,
-  data: string,
+  c: ext4_fs_context,
   silent: boolean,
 ): Promise<void> {
-  const c = ext4_parse_options(sb.kernel, data);
   const sbi = new_sb_info(sb);
   sb.s_fs_info = sbi;
   sb.s_op = ext4_sops;
@@ -498,12 +497,26 @@ export const ext4_sops: super_operations = Object.freeze({
   shutdown: W.ext4_shutdown,
 });
 
+/** The options are looked at before the device is: a wrong one is EINVAL even where it is busy. */
+async function mount_ext4(
+  kernel: Kernel,
+  type: file_system_type,
+  flags: number,
+  dev_name: string,
+  data: string,
+): Promise<super_block> {
+  const c = ext4_parse_options(kernel, data);
+  return mount_bdev(kernel, type, flags, dev_name, data, (sb, _, silent) =>
+    ext4_fill_super(sb, c, silent),
+  );
+}
+
 function make_type(name: string): file_system_type {
   const type: file_system_type = Object.freeze({
     name,
     fs_flags: FS_REQUIRES_DEV,
     mount: (kernel: Kernel, flags: number, dev_name: string, data: string) =>
-      mount_bdev(kernel, type, flags, dev_name, data, ext4_fill_super),
+      mount_ext4(kernel, type, flags, dev_name, data),
     kill_sb: kill_block_super,
   });
   return type;

@@ -29,6 +29,14 @@ export interface bio {
   bi_io_vec: { bytes: Uint8Array; offset: number; len: number }[];
 }
 
+/** Metadata that travels with each sector: /sys/block/DISK/integrity. */
+export interface blk_integrity {
+  /** Bytes of metadata; 0: the disk has none. */
+  tag_size: number;
+  read_verify: boolean;
+  write_generate: boolean;
+}
+
 export interface gendisk {
   readonly disk_name: string;
   readonly major: number;
@@ -44,6 +52,9 @@ export interface gendisk {
   /** queue/dax: QUEUE_FLAG_DAX */
   queue_dax: boolean;
   queue_write_cache: boolean;
+  readonly integrity: blk_integrity;
+  /** Read-ahead, in sectors of 512 bytes. */
+  ra_sectors: number;
   /** Never sleeps for pmem; throws Errno on error (EIO for a bad block). */
   submit_bio(bio: bio): Sometime<void>;
   alive: boolean;

@@ -55,6 +55,27 @@ export function clear_media_error(kernel: Kernel, paddr: number, len: number): v
   if (mf.media.size === 0) mf.media = null;
 }
 
+/** What is bad in [start, start + size): runs of bytes, sorted. */
+export function media_errors(
+  kernel: Kernel,
+  start: number,
+  size: number,
+): { start: number; length: number }[] {
+  const { media } = mf_state_of(kernel);
+  const out: { start: number; length: number }[] = [];
+  if (media === null) return out;
+  for (const pfn of [...media.keys()].sort((a, b) => a - b)) {
+    for (const line of [...media.get(pfn)!].sort((a, b) => a - b)) {
+      const at = pfn * kernel.PAGE_SIZE + line * MEDIA_LINE;
+      if (at < start || at >= start + size) continue;
+      const last = out.at(-1);
+      if (last && last.start + last.length === at) last.length += MEDIA_LINE;
+      else out.push({ start: at, length: MEDIA_LINE });
+    }
+  }
+  return out;
+}
+
 /** Bytes from `paddr` on that can be read: `len`, or up to the first bad line. */
 export function readable_bytes(kernel: Kernel, paddr: number, len: number): number {
   const { media } = mf_state_of(kernel);

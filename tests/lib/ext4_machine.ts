@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { blkdev_get_by_path } from "../../drivers/block/bdev.ts";
 import { init_buffer } from "../../fs/buffer.ts";
 import { init_dax } from "../../fs/dax.ts";
+import { ext4_parse_options } from "../../fs/ext4/options.ts";
 import { ext2_fs_type, ext3_fs_type, ext4_fill_super, ext4_fs_type } from "../../fs/ext4/super.ts";
 import { __fput } from "../../fs/file.ts";
 import { file_accessed, file_update_time } from "../../fs/atime.ts";
@@ -78,7 +79,7 @@ export async function mount_pmem(
   sb.s_dev = bdev.bd_dev;
   sb.s_id = bdev.bd_name;
   try {
-    await ext4_fill_super(sb, options, false);
+    await ext4_fill_super(sb, ext4_parse_options(sb.kernel, options), false);
   } catch (e) {
     await deactivate_locked_super(sb);
     throw e;

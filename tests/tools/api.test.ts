@@ -189,4 +189,12 @@ t("an unknown tool or size says what is wrong", async () => {
   assert.match(s.message, /"lots" is no size/);
 });
 
+t("a machine without memory says that it has none", async () => {
+  const m = dax.Machine.bare();
+  for (const call of [() => m.process(), () => m.media_snapshot(), () => m.tool("ndctl", [])]) {
+    const e = await failure(call);
+    assert.match(e.message, /Machine\.bare\(\) has neither memory nor/);
+  }
+});
+
 t.run();

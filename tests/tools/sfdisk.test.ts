@@ -70,7 +70,12 @@ t("an MBR with an extended partition: the recorded partitions", async () => {
 
 t("logical partitions are found along their chain", async () => {
   const m = await Machine.boot();
-  const lines = ["start=2048,size=2048", "start=8192,size=65536,type=5", "size=8192", "size=4096"];
+  const lines = [
+    "start=2048,size=2048",
+    "start=8192,size=65536,type=5",
+    "p5 : size=8192",
+    "p6 : size=4096",
+  ];
   const r = await m.tool("sfdisk", ["/dev/pmem0", ["label: dos", ...lines].join(";")]);
   assert.is(r.status, 0, r.stderr);
   const { part_tbl } = m.bdev("/dev/pmem0").bd_disk;

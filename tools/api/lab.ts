@@ -17,6 +17,8 @@ export interface lab_setup {
   mkfs: string;
   mount: string;
   dev: string;
+  /** "1": the platform has scrubs and error injection; the recorded one has not. */
+  ars: string;
 }
 
 export interface lab_options {
@@ -46,9 +48,10 @@ function devices(setup: lab_setup, opts: lab_options): machine_options {
   if (opts.image && setup.mode !== "keep") {
     return { pmem: [{ image: opts.image, name: "pmem0", pages: true }] };
   }
-  if (opts.image) return { nvdimm: { dimms: [{ image: opts.image }] }, virtio_pmem };
+  const ars = setup.ars === "1";
+  if (opts.image) return { nvdimm: { ars, dimms: [{ image: opts.image }] }, virtio_pmem };
   const init_labels = setup.mode === "keep" ? {} : { init_labels: "1.1" as const };
-  return { nvdimm: { dimms: [{ size: DIMM_BYTES, ...init_labels }] }, virtio_pmem };
+  return { nvdimm: { ars, dimms: [{ size: DIMM_BYTES, ...init_labels }] }, virtio_pmem };
 }
 
 /** The namespace that a case finds, made as the recorder made it. */

@@ -141,6 +141,7 @@ export class Machine extends CoreMachine {
 
   /** A new process: root, umask 022, working directory "/", no open files. */
   process(name?: string): Process {
+    this.need_memory("a process");
     const n = ++this.nr_processes;
     const t = this.new_thread(this.kernel, name ?? (n === 1 ? "init" : `proc${n}`));
     t.files = new_files_struct();
@@ -148,6 +149,13 @@ export class Machine extends CoreMachine {
     t.mm = exec_mm(this.kernel);
     t.signal = new signal_struct();
     return new Process(t);
+  }
+
+  /** @throws Error on a machine made by bare() */
+  private need_memory(what: string): void {
+    if (this.kernel.phys) return;
+    const why = "Machine.bare() has neither memory nor a root file system";
+    throw new Error(`${why}, and ${what} needs them: use Machine.boot(), or spawn() for a task`);
   }
 
   /** Wraps a task made by spawn() as a process object. */
@@ -159,6 +167,7 @@ export class Machine extends CoreMachine {
 
   /** Runs a tool on this machine's devices: "mkfs.ext4" and its words. */
   async tool(name: string, args: readonly string[]): Promise<tool_result> {
+    this.need_memory("a tool");
     return await this.in_task(this.kernel, name, () => run_tool(this.kernel, name, [...args]));
   }
   /** `m.mkfs("ext4", "/dev/pmem0", "-b 4096")`. @throws Error with the tool's own words */
@@ -268,6 +277,7 @@ export class Machine extends CoreMachine {
    * what was still in the cpu cache (needs track_persistence), but for the lines that `keep` names.
    */
   media_snapshot(opts: snapshot_options = {}): media_snapshot_t {
+    this.need_memory("a snapshot");
     return media_snapshot(this, opts);
   }
   /**

@@ -8,16 +8,28 @@ import {
   type block_device,
 } from "../../kernel/include/blkdev.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
-import { bdev_nr_bytes, blkdev_get_by_path, blkdev_put } from "../../drivers/block/bdev.ts";
+import {
+  bdev_nr_bytes,
+  blkdev_get_by_path,
+  blkdev_get_no_check,
+  blkdev_put,
+  lookup_bdev,
+} from "../../drivers/block/bdev.ts";
+import { for_each_bdev } from "../../drivers/block/genhd.ts";
 import { bdev_disk_changed } from "../../drivers/block/partitions.ts";
 import type { pmem_device } from "../../drivers/nvdimm/pmem.ts";
-import { invalidate_bdev } from "../../fs/buffer.ts";
+import { blkdev_ioctl_bdev } from "../../fs/block_fops.ts";
+import { invalidate_bdev, sync_blockdev } from "../../fs/buffer.ts";
 import { e2fsck, e2fsck_usage, e2fsck_words } from "../cmd/e2fsck/command.ts";
 import type { fsck_device } from "../cmd/e2fsck/image.ts";
 import { dmsetup } from "../cmd/dmsetup.ts";
 import { ndctl } from "../cmd/ndctl/command.ts";
 import { daxctl } from "../cmd/ndctl/daxctl.ts";
-import { is_sfdisk_error, sfdisk } from "../cmd/sfdisk.ts";
+import { blkdiscard } from "../cmd/blkdiscard.ts";
+import { type ioctl_device, blockdev } from "../cmd/blockdev.ts";
+import { type sfdisk_target, sfdisk, sfdisk_words, shows } from "../cmd/sfdisk/command.ts";
+import { error_text, is_sfdisk_error } from "../cmd/sfdisk/model.ts";
+import { strerror } from "../cmd/strerror.ts";
 import { read_bytes, write_bytes } from "./device_io.ts";
 import { mkfs_ext4, type mkfs_env } from "../cmd/mkfs_ext4.ts";
 
@@ -79,36 +91,49 @@ function media_of(bdev: block_device): fsck_device {
   return { size: bdev_nr_bytes(bdev), read };
 }
 
-/** `sfdisk DEVICE SCRIPT`: the table, then the partitions as it says. */
-async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> {
-  const [path, script] = args.filter((a) => !a.startsWith("-"));
-  if (path === undefined || script === undefined) {
-    return { status: 1, stdout: "", stderr: "sfdisk: a device and a script are needed\n" };
-  }
-  const mode = BLK_OPEN_READ | BLK_OPEN_WRITE | BLK_OPEN_EXCL;
-  const bdev = blkdev_get_by_path(kernel, path, mode, { name: "sfdisk" });
+function target_of(kernel: Kernel, path: string, bdev: block_device): sfdisk_target {
   const sector = bdev.bd_disk.logical_block_size;
-  let status = 0;
-  let stderr = "";
+  return {
+    path,
+    sector,
+    physical_sector: bdev.bd_disk.physical_block_size,
+    sectors: bdev_nr_bytes(bdev) / sector,
+    read: (offset, length) => read_bytes(bdev, offset, length),
+    write: (offset, bytes) => write_bytes(bdev, offset, bytes),
+    random: () => kernel.machine.random.bytes(16),
+    changed: false,
+  };
+}
+
+/** The device is claimed while its table is changed, and its table is read again. */
+async function run_sfdisk(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const w = sfdisk_words(args);
+  if (typeof w === "string") return { status: 1, stdout: "", stderr: w };
+  if (w.mode === "version") {
+    return { status: 0, stdout: "sfdisk from util-linux 2.38.1\n", stderr: "" };
+  }
+  const mode = shows(w) ? BLK_OPEN_READ : BLK_OPEN_READ | BLK_OPEN_WRITE | BLK_OPEN_EXCL;
+  let bdev: block_device;
   try {
-    sfdisk(
-      {
-        sector,
-        sectors: bdev_nr_bytes(bdev) / sector,
-        write: (offset, bytes) => write_bytes(bdev, offset, bytes),
-        random: () => kernel.machine.random.bytes(16),
-      },
-      script,
-    );
+    bdev = blkdev_get_by_path(kernel, w.path, mode, { name: "sfdisk" });
+  } catch (e) {
+    if (!is_errno(e)) throw e;
+    return { status: 1, stdout: "", stderr: `sfdisk: cannot open ${w.path}: ${strerror(e)}\n` };
+  }
+  const d = target_of(kernel, w.path, bdev);
+  let out: tool_result;
+  try {
+    await sync_blockdev(bdev);
+    out = { status: 0, ...sfdisk(d, w) };
   } catch (e) {
     if (!is_sfdisk_error(e)) throw e;
-    [status, stderr] = [1, `sfdisk: ${e.message}\n`];
+    out = { status: 1, stdout: "", stderr: error_text(e) };
   } finally {
-    invalidate_bdev(bdev);
+    if (d.changed) invalidate_bdev(bdev);
     await blkdev_put(bdev, mode);
   }
-  if (status === 0 && bdev.bd_partno === 0) bdev_disk_changed(kernel, bdev.bd_disk);
-  return { status, stdout: "", stderr };
+  if (d.changed && bdev.bd_partno === 0) bdev_disk_changed(kernel, bdev.bd_disk);
+  return out;
 }
 
 /** Only checks; a filesystem that is mounted is opened all the same, as its media are now. */
@@ -132,11 +157,41 @@ async function run_e2fsck(kernel: Kernel, args: string[]): Promise<tool_result> 
   }
 }
 
+/** A device as tools open it: for writing, too, when it is read-only. */
+function open_device(kernel: Kernel, path: string, mode: number): ioctl_device {
+  const { bd_dev } = lookup_bdev(kernel, path);
+  const bdev = blkdev_get_no_check(kernel, bd_dev, mode, { name: "tool" });
+  return {
+    ioctl: (cmd, arg) => blkdev_ioctl_bdev(bdev, mode, cmd, arg),
+    close: () => blkdev_put(bdev, mode),
+  };
+}
+
+function run_blockdev(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const devices = () => {
+    const out: { path: string; start: number }[] = [];
+    for_each_bdev(kernel, (b) => out.push({ path: `/dev/${b.bd_name}`, start: b.bd_start_sect }));
+    return out;
+  };
+  const open = async (path: string): Promise<ioctl_device> =>
+    open_device(kernel, path, BLK_OPEN_READ);
+  return blockdev({ open, devices }, args);
+}
+
+function run_blkdiscard(kernel: Kernel, args: string[]): Promise<tool_result> {
+  const mode = BLK_OPEN_READ | BLK_OPEN_WRITE;
+  const open = async (path: string, excl: boolean): Promise<ioctl_device> =>
+    open_device(kernel, path, excl ? mode | BLK_OPEN_EXCL : mode);
+  return blkdiscard({ open }, args);
+}
+
 /** Runs `name` with `args`; device errors become the tool's own failure. */
 export async function run_tool(kernel: Kernel, name: string, args: string[]): Promise<tool_result> {
   try {
     if (/^mkfs\.ext[234]$/.test(name)) return await mkfs_ext(kernel, name, args);
     if (name === "sfdisk") return await run_sfdisk(kernel, args);
+    if (name === "blockdev") return await run_blockdev(kernel, args);
+    if (name === "blkdiscard") return await run_blkdiscard(kernel, args);
     if (name === "ndctl") return await ndctl({ kernel }, args);
     if (name === "dmsetup") return await dmsetup(kernel, args);
     if (name === "daxctl") return await daxctl({ kernel }, args);

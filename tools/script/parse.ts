@@ -25,6 +25,8 @@ export interface sys_setup {
   mkfs: string;
   mount: string;
   dev: string;
+  /** "1": the platform has scrubs and error injection. */
+  ars: string;
 }
 
 export interface sys_script {
@@ -81,7 +83,8 @@ function byte_char(b: number): string {
 }
 
 const MODES = ["fsdax", "devdax", "sector", "raw", "none", "keep"];
-const SETUP_KEYS = ["mode", "size", "map", "fs", "mkfs", "mount", "dev"];
+/** `ars=1`: the platform scrubs, injects and clears media errors, which the recorded one cannot. */
+const SETUP_KEYS = ["mode", "size", "map", "fs", "mkfs", "mount", "dev", "ars"];
 
 function parse_setup(line: number, words: string[]): sys_setup {
   const s: Record<string, string> = {
@@ -92,6 +95,7 @@ function parse_setup(line: number, words: string[]): sys_setup {
     mkfs: "",
     mount: "",
     dev: "",
+    ars: "",
   };
   for (const w of words) {
     const eq = w.indexOf("=");

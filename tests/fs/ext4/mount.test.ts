@@ -80,7 +80,7 @@ function has(a: answer, text: string): void {
 t("an option that nobody knows is refused", async () => {
   const a = await mount("ext4-nocsum", { options: "nosuchoption" });
   assert.is(a.result, "EINVAL");
-  has(a, "EXT4-fs: Unknown parameter 'nosuchoption'");
+  has(a, "ext4: Unknown parameter 'nosuchoption'");
 });
 
 t("a value that an option does not take is refused", async () => {

@@ -148,17 +148,18 @@ export async function ndctl_destroy_namespace(
 
 /** Attaching a BTT has already repaired what a power cut left; what remains is looked at here. */
 async function check(ns: nd_namespace, t: tally, w: words): Promise<void> {
+  const was_enabled = nd_namespace_enabled(ns);
+  if (!was_enabled && ns.size > 0) nd_namespace_enable(ns);
   if (namespace_mode(ns) !== "sector") {
+    if (!was_enabled) await disable_safe(ns);
     if (w.operands.includes("all")) return;
     t.notes += `  Error: check namespace: ${ns.name}: namespace mode not supported\n`;
     throw EINVAL;
   }
-  const was_enabled = nd_namespace_enabled(ns);
   if (was_enabled && !w.has("f")) {
     t.notes += `  Error: check namespace: ${ns.name}: check aborted, namespace online\n`;
     throw EBUSY;
   }
-  if (!was_enabled) nd_namespace_enable(ns);
   try {
     const { kernel } = ns.region.bus;
     for (const [i, a] of ns.claim!.btt!.arenas.entries()) {

@@ -14,7 +14,14 @@ import {
 } from "./actions.ts";
 import { type ndctl_env, type ndctl_result, USAGE_STATUS, done, failed } from "./context.ts";
 import { ndctl_create_namespace } from "./create.ts";
+import {
+  ndctl_clear_errors,
+  ndctl_inject_error,
+  ndctl_start_scrub,
+  ndctl_wait_scrub,
+} from "./errors.ts";
 import { ndctl_read_infoblock } from "./infoblock.ts";
+import { ndctl_write_infoblock } from "./infoblock_write.ts";
 import { ndctl_labels } from "./labels.ts";
 import { ndctl_list } from "./list.ts";
 
@@ -43,15 +50,22 @@ const COMMANDS: Readonly<Record<string, sub_command>> = Object.freeze({
   "write-labels": (env, args) => ndctl_labels(env, "write", args),
   "check-labels": (env, args) => ndctl_labels(env, "check", args),
   "read-infoblock": ndctl_read_infoblock,
+  "write-infoblock": ndctl_write_infoblock,
+  "inject-error": ndctl_inject_error,
+  "start-scrub": ndctl_start_scrub,
+  "wait-scrub": ndctl_wait_scrub,
+  "clear-errors": ndctl_clear_errors,
 });
 
 /** Commands of the real tool that are not built. */
 const LATER: readonly string[] = Object.freeze([
-  "inject-error",
-  "start-scrub",
-  "wait-scrub",
-  "clear-errors",
-  "write-infoblock",
+  "inject-smart",
+  "monitor",
+  "update-firmware",
+  "activate-firmware",
+  "setup-passphrase",
+  "sanitize-dimm",
+  "split-acpi",
 ]);
 
 export async function ndctl(env: ndctl_env, args: readonly string[]): Promise<ndctl_result> {

@@ -11,8 +11,9 @@ import {
 } from "../../../drivers/nvdimm/nd.ts";
 import type { Errno } from "../../../kernel/include/errno.ts";
 import type { Kernel } from "../../../kernel/kernel.ts";
+import { strerror } from "../strerror.ts";
 import { getopt_long, type long_option } from "../getopt.ts";
-import { in_sysfs_order } from "./json.ts";
+import { buses_in_order, in_sysfs_order } from "./json.ts";
 
 /** The machine, and what the tool needs of its surroundings. */
 export interface ndctl_env {
@@ -42,24 +43,20 @@ export const failed = (status: number, stderr: string): ndctl_result => ({
 });
 export const usage = (text: string): ndctl_result => failed(USAGE_STATUS, `  Error: ${text}\n`);
 
-const ERROR_TEXTS: Readonly<Record<string, string>> = Object.freeze({
-  EBUSY: "Device or resource busy",
-  EINVAL: "Invalid argument",
-  ENODEV: "No such device",
-  ENOSPC: "No space left on device",
-  ENXIO: "No such device or address",
-  EOPNOTSUPP: "Operation not supported",
-  EROFS: "Read-only file system",
-  EIO: "Input/output error",
-  ENOTTY: "Inappropriate ioctl for device",
-  EAGAIN: "Resource temporarily unavailable",
-});
-
 /** What strerror(3) says. */
-export const error_text = (e: Errno): string => ERROR_TEXTS[e.code] ?? e.code;
+export const error_text = strerror;
 
 export function plural(n: number, what: string): string {
   return `${n} ${what}${n === 1 ? "" : "s"}`;
+}
+
+/** What getopt finds wrong, as ndctl's own parser says it. */
+function in_its_words(message: string): string {
+  const name = /'-{0,2}([^']*)'/.exec(message)?.[1] ?? "";
+  const kind = message.includes("'--") ? "option" : "switch";
+  if (message.includes("requires an argument")) return `${kind} \`${name}' requires a value`;
+  if (message.includes("doesn't allow")) return `${kind} \`${name}' takes no value`;
+  return `unknown ${kind} \`${name}'`;
 }
 
 /** Options of a sub-command: the last value of each, how often it came, and the operands. */
@@ -73,7 +70,8 @@ export class words {
   constructor(args: readonly string[], short: string, long: readonly long_option[]) {
     const parsed = getopt_long(args, short, long);
     this.operands = parsed.operands;
-    this.error = parsed.options.find((o) => o.opt === "?")?.message ?? null;
+    const wrong = parsed.options.find((o) => o.opt === "?")?.message;
+    this.error = wrong === undefined ? null : in_its_words(wrong);
     for (const o of parsed.options) {
       this.counts.set(o.opt, this.count(o.opt) + 1);
       if (o.arg !== undefined) this.values.set(o.opt, o.arg);
@@ -99,9 +97,12 @@ export const long = (name: string, val: string, has_arg: 0 | 1 | 2 = 0): long_op
 
 // ---- devices and filters
 
-export const buses_of = (env: ndctl_env): nvdimm_bus[] => nvdimm_state(env.kernel).buses;
+/** In the order in which the tools meet them. */
+export const buses_of = (env: ndctl_env): nvdimm_bus[] =>
+  buses_in_order(nvdimm_state(env.kernel).buses);
 export const dimms_of = (env: ndctl_env): nvdimm[] => buses_of(env).flatMap((b) => b.dimms);
-export const regions_of = (env: ndctl_env): nd_region[] => buses_of(env).flatMap((b) => b.regions);
+export const regions_of = (env: ndctl_env): nd_region[] =>
+  buses_of(env).flatMap((b) => in_sysfs_order(b.regions));
 
 /** "all", the name, or the number behind the prefix. */
 function names(ident: string | undefined, name: string, prefix: string): boolean {
@@ -156,7 +157,8 @@ const CLAIM_MODES = Object.freeze({ pfn: "fsdax", dax: "devdax", btt: "sector" }
 
 export function namespace_mode(ns: nd_namespace): ns_mode {
   const claim: nd_claim | null = ns.claim;
-  return claim ? CLAIM_MODES[claim.kind] : "raw";
+  if (claim) return CLAIM_MODES[claim.kind];
+  return ns.region.pagemap && !ns.force_raw ? "fsdax" : "raw";
 }
 
 /** `X.Y`, the device's name or "all". */

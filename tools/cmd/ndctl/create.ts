@@ -308,6 +308,7 @@ const CREATE_VIEW: view = Object.freeze({
   configured: false,
   capabilities: false,
   media_errors: false,
+  mappings: false,
 });
 
 function complain(e: unknown, what: string): ndctl_result {

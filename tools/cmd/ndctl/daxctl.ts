@@ -50,6 +50,7 @@ function list(env: ndctl_env, w: words): ndctl_result {
     configured: false,
     capabilities: false,
     media_errors: false,
+    mappings: false,
   };
   const dev = w.get("d");
   const claims = claims_of(env, w).filter((c) => dev === undefined || dev === c.dax!.name);

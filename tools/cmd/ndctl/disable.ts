@@ -1,6 +1,7 @@
 /**
  * tools/cmd/ndctl/disable.ts - taking a namespace out of use: never from under a filesystem.
  */
+import { nd_claim_detach } from "../../../drivers/nvdimm/claim.ts";
 import {
   nd_namespace_disable,
   nd_namespace_enabled,
@@ -22,6 +23,8 @@ export async function disable_safe(ns: nd_namespace): Promise<void> {
   if (!nd_namespace_enabled(ns)) return;
   if (namespace_in_use(ns)) throw EBUSY;
   await nd_namespace_disable(ns);
+  // the tool deletes the pfn, dax or btt: until it is enabled, the namespace is a raw one
+  if (ns.claim) nd_claim_detach(ns.claim);
 }
 
 /**

@@ -96,6 +96,11 @@ export function in_sysfs_order<T extends { readonly name: string }>(list: readon
   return keyed.sort((a, b) => b.h - a.h).map((k) => k.x);
 }
 
+/** Buses are found by the character devices for their commands. */
+export function buses_in_order<T extends { readonly id: number }>(list: readonly T[]): T[] {
+  return in_sysfs_order(list.map((bus) => ({ name: `ndctl${bus.id}`, bus }))).map((x) => x.bus);
+}
+
 const IDENTITY = Object.freeze([
   "uuid",
   "numa_node",

@@ -3,6 +3,8 @@ import { nd_region_cookie } from "../../../drivers/nvdimm/cookie.ts";
 import { nd_region_available_dpa } from "../../../drivers/nvdimm/namespace.ts";
 import { nd_region_allocatable_dpa } from "../../../drivers/nvdimm/namespace.ts";
 import { nd_namespace_enabled } from "../../../drivers/nvdimm/namespace_driver.ts";
+import { ND_DEVICE_NAMESPACE_PMEM } from "../../../drivers/nvdimm/nd.ts";
+import { UUID_NULL } from "../../../drivers/nvdimm/uuid.ts";
 import type {
   nd_claim,
   nd_namespace,
@@ -11,6 +13,7 @@ import type {
   nvdimm_bus,
 } from "../../../drivers/nvdimm/nd.ts";
 import { btt_lbasize_supported } from "../../../drivers/nvdimm/btt_format.ts";
+import { bad_in, bad_json, namespace_place } from "./badblocks.ts";
 import {
   type device_filter,
   type ndctl_env,
@@ -48,6 +51,8 @@ export interface view {
   configured: boolean;
   capabilities: boolean;
   media_errors: boolean;
+  /** Which DIMMs a region is of. */
+  mappings: boolean;
 }
 
 const hex = (n: number, width: number): string => n.toString(16).padStart(width, "0");
@@ -87,10 +92,10 @@ export function dax_region_json(claim: nd_claim, v: view): json_object {
   return out;
 }
 
-/** Sectors of 512 bytes known to be bad below the namespace. */
-function bad_list(ns: nd_namespace): readonly { start: number; len: number }[] {
-  const bb = ns.raw?.bb ?? ns.claim?.pmem?.bb ?? ns.claim?.btt?.bb;
-  return bb?.list() ?? [];
+/** The firmware's table tells the node; virtio has none. */
+function nodes_json(r: nd_region, v: view): json_object {
+  if (!v.verbose) return {};
+  return r.mappings.length > 0 ? { numa_node: 0, target_node: 0 } : { target_node: 0 };
 }
 
 /** fsdax and devdax: where the page map is, and the sizes. */
@@ -116,8 +121,11 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   const out: json_object = { dev: ns.name, mode };
   if (claim) claimed_sizes(ns, claim, v, out);
   else {
+    if (mode === "fsdax") out["map"] = "mem";
     out["size"] = json_size(ns.size, v.human);
-    if (ns.uuid !== null) out["uuid"] = ns.uuid;
+    // a seed has an empty one, without labels there is none
+    const uuid = ns.uuid ?? (ns.nstype === ND_DEVICE_NAMESPACE_PMEM ? UUID_NULL : null);
+    if (uuid !== null) out["uuid"] = uuid;
   }
   if (mode === "devdax") {
     if (v.dax) out["daxregion"] = dax_region_json(claim!, v);
@@ -128,12 +136,15 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   if (disk !== undefined) out["blockdev"] = disk;
   if (!nd_namespace_enabled(ns)) out["state"] = "disabled";
   if (ns.alt_name !== "") out["name"] = ns.alt_name;
-  if (v.verbose) Object.assign(out, { numa_node: 0, target_node: 0 });
-  const bad = bad_list(ns);
-  if (bad.length > 0) out["badblock_count"] = bad.reduce((n, r) => n + r.len, 0);
-  if (bad.length > 0 && v.media_errors && mode !== "sector") {
-    out["badblocks"] = bad.map((r) => ({ offset: r.start, length: r.len }));
-  }
+  Object.assign(out, nodes_json(ns.region, v));
+  const { start, size } = namespace_place(ns);
+  const all = v.media_errors && mode !== "sector";
+  return { ...out, ...bad_json(bad_in(ns.region, start, size), all) };
+}
+
+export function bus_json(b: nvdimm_bus): json_object {
+  const out: json_object = { provider: b.provider, dev: b.name };
+  if (b.ars) out["scrub_state"] = b.ars.busy ? "active" : "idle";
   return out;
 }
 
@@ -148,11 +159,11 @@ function region_json(r: nd_region, v: view): json_object {
     max_available_extent: json_size(r.enabled ? nd_region_allocatable_dpa(r) : 0, v.human),
     type: "pmem",
   };
-  if (v.verbose) Object.assign(out, { numa_node: 0, target_node: 0 });
+  Object.assign(out, nodes_json(r, v));
   if (r.mappings.some((m) => m.nvdimm.labels !== null)) {
     out["iset_id"] = json_u64(nd_region_cookie(r), v.human);
   }
-  if (v.verbose && r.mappings.length > 0) {
+  if (v.mappings && r.mappings.length > 0) {
     out["mappings"] = r.mappings.map((m) => ({
       dimm: m.nvdimm.name,
       offset: json_hex(m.start, v.human),
@@ -161,6 +172,7 @@ function region_json(r: nd_region, v: view): json_object {
     }));
   }
   if (!r.enabled) out["state"] = "disabled";
+  Object.assign(out, bad_json(bad_in(r, r.ndr_start, r.ndr_size), v.media_errors));
   if (v.capabilities) {
     out["capabilities"] = [
       { mode: "sector", sector_sizes: [...btt_lbasize_supported] },
@@ -168,7 +180,7 @@ function region_json(r: nd_region, v: view): json_object {
       { mode: "devdax", alignments: [...ALIGNMENTS] },
     ];
   }
-  out["persistence_domain"] = r.bus.dimms.length > 0 ? "unknown" : "cpu_cache";
+  out["persistence_domain"] = "unknown";
   return out;
 }
 
@@ -214,7 +226,7 @@ function wanted_of(w: words): wanted {
   };
 }
 
-function view_of(w: words): view {
+export function view_of(w: words): view {
   const verbose = w.count("v");
   return {
     human: w.has("u"),
@@ -224,6 +236,7 @@ function view_of(w: words): view {
     configured: w.has("c"),
     capabilities: w.has("C") || verbose >= 3,
     media_errors: w.has("M") || verbose >= 1,
+    mappings: w.has("D") || verbose >= 2,
   };
 }
 
@@ -240,7 +253,7 @@ function list_bus(bus: nvdimm_bus, f: device_filter, want: wanted, v: view): jso
     const dimms = bus.dimms.filter((d) => dimm_matches(d, f) && (d.enabled || v.idle));
     if (dimms.length > 0) out["dimms"] = dimms.map((d) => dimm_json(d, v));
   }
-  const regions = bus.regions.filter((r) => region_matches(r, f));
+  const regions = in_sysfs_order(bus.regions).filter((r) => region_matches(r, f));
   if (want.regions) {
     const shown = regions
       .filter((r) => r.enabled || v.idle)
@@ -294,7 +307,7 @@ export function ndctl_list(env: ndctl_env, args: readonly string[]): ndctl_resul
     const inner = parts[i]!;
     const narrow = f.region ?? f.dimm ?? f.namespace;
     if (narrow !== undefined && Object.keys(inner).length === 0) return [];
-    return [{ provider: b.provider, dev: b.name, ...inner }];
+    return [{ ...bus_json(b), ...inner }];
   });
   return done(json_list_text(shown, v.human));
 }

@@ -1,0 +1,45 @@
+/** Scripts recorded on Linux 6.1 beside the conformance cases: mount errors, block commands. */
+import { readFileSync } from "node:fs";
+import { difference } from "../../tools/script/compare.ts";
+import { run_script } from "../../tools/script/run.ts";
+import { repo_path } from "../lib/paths.ts";
+import { assert, suite } from "../lib/suite.ts";
+
+const t = suite("tools/recorded");
+const text = (name: string): string =>
+  readFileSync(repo_path("tests", "tools", "recorded", name), "utf8");
+
+for (const [name, what] of [
+  ["mount-busy", "a wrong mount option is EINVAL even where the device is busy"],
+  ["mount-options", "wrong mount options, and what the log says of them"],
+  ["block-commands", "blockdev, blkdiscard, and ndctl's commands for media errors without scrubs"],
+] as const) {
+  t(what, async () => {
+    const r = await run_script(text(`${name}.sys`));
+    assert.is(r.unsupported, null);
+    assert.equal(difference(text(`${name}.out`), r.output), []);
+  });
+}
+
+t("a script asks for a platform that scrubs with ars=1", async () => {
+  const r = await run_script(
+    [
+      "@setup mode=fsdax ars=1",
+      "ndctl inject-error --block=8 --count=8 namespace0.0",
+      "sysread /sys/block/pmem0/badblocks",
+      "syswrite /sys/bus/nd/devices/ndbus0/nfit/scrub 2",
+      "syswrite /sys/bus/nd/devices/ndbus0/nfit/scrub 1",
+      "syswrite /sys/bus/nd/devices/ndbus0/nfit/scrub 1",
+    ].join("\n"),
+  );
+  const lines = r.output.split("\n");
+  assert.ok(lines.includes("3| 8 8"));
+  assert.equal(lines.slice(-4), [
+    "4: syswrite = EINVAL",
+    "5: syswrite = ok",
+    "6: syswrite = EBUSY",
+    "",
+  ]);
+});
+
+t.run();
