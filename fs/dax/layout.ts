@@ -10,6 +10,7 @@ import type { inode, Sometime } from "../../kernel/include/fs.ts";
 import { LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { MaybeWait, wait_queue_head } from "../../kernel/include/locks.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
+import { guarded } from "../../kernel/guards.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import {
   XA_STATE,
@@ -174,7 +175,7 @@ export async function dax_break_layout(
 ): Promise<void> {
   for (;;) {
     const page = await dax_layout_busy_page_range(inode.i_mapping, start, end);
-    if (!page) return;
+    if (!page || !guarded(inode.kernel, "dax_layout_break")) return;
     unlock();
     try {
       const p = dax_wait_page_idle(inode.kernel, page);
