@@ -34,7 +34,7 @@ import {
 import { PG_hwpoison } from "../kernel/include/mm_types.ts";
 import type { address_space, dev_pagemap, page } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { sched_point } from "../kernel/sched/core.ts";
+import { note_access, sched_point } from "../kernel/sched/core.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { get_user_pages } from "./gup.ts";
 import { unmap_mapping_range } from "./memory/rmap.ts";
@@ -75,7 +75,8 @@ function hop(kernel: Kernel, name: string, who: string, what: string, err: unkno
 }
 
 /** Who has the page mapped loses it and hears of it. The page's entry is locked: it stays put. */
-async function kill_users(page: page, flags: number): Promise<void> {
+async function kill_users(kernel: Kernel, page: page, flags: number): Promise<void> {
+  note_access(kernel, page, true);
   page.flags |= PG_hwpoison;
   const { mapping, index } = page;
   assert(mapping, "memory failure: the page has no file any more");
@@ -88,12 +89,13 @@ async function kill_users(page: page, flags: number): Promise<void> {
 async function mf_generic_kill_procs(kernel: Kernel, bad: page, flags: number): Promise<void> {
   const ops = kernel.dax_mm_ops;
   const page = compound_head(bad);
+  note_access(kernel, page, false);
   if (!page.mapping?.host) throw EBUSY;
-  if (!guarded(kernel, "mf_dax_entry_lock")) return await kill_users(page, flags);
+  if (!guarded(kernel, "mf_dax_entry_lock")) return await kill_users(kernel, page, flags);
   const cookie = await ops?.lock_page?.(page);
   if (cookie === null || cookie === undefined) throw EBUSY;
   try {
-    await kill_users(page, flags);
+    await kill_users(kernel, page, flags);
   } finally {
     ops!.unlock_page!(page, cookie);
   }

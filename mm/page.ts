@@ -22,6 +22,7 @@ import type { address_space, dev_pagemap, page } from "../kernel/include/mm_type
 import { guarded } from "../kernel/guards.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { bit_lock, lock_class } from "../kernel/locking/locks.ts";
+import { note_access } from "../kernel/sched/core.ts";
 import { percpu_ref } from "../kernel/locking/percpu_ref.ts";
 import { mm_state } from "./mm_state.ts";
 
@@ -127,6 +128,7 @@ export function is_device_page(p: page): boolean {
 
 export function get_page(p: page): void {
   assert(p._refcount > 0, "get_page of a free page");
+  note_access((p as page_struct).kernel, p, true);
   p._refcount++;
 }
 
@@ -134,6 +136,7 @@ export function put_page(p: page): void {
   assert(p._refcount > 0, "put_page of a free page");
   const n = --p._refcount;
   const { kernel, pgmap } = p as page_struct;
+  note_access(kernel, p, true);
   if (pgmap !== null) {
     if (n === 1) pgmap.page_idle?.(p);
     return;

@@ -21,11 +21,25 @@ import type { MaybeWait, srcu_struct } from "../../kernel/include/locks.ts";
 import { guarded } from "../../kernel/guards.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
+import { note_access } from "../../kernel/sched/core.ts";
 import { percpu_rwsem } from "../../kernel/locking/locks.ts";
 
 const HOLDER_RWSEM = lock_class("&dax_dev->holder_rwsem");
 
 type device = dax_device & { readonly kernel: Kernel };
+
+/** What tasks read and change without a lock; exploration tells the three apart. */
+export type dax_field = "alive" | "holder_data" | "holder_ops";
+type mark = { readonly lock_name: string; readonly seq: number };
+export type dax_marks = Readonly<Record<dax_field, mark>>;
+
+export function new_dax_marks({ machine }: Kernel, name: string): dax_marks {
+  const make = (field: dax_field): mark => ({
+    lock_name: `${field} of ${name}`,
+    seq: machine.nr_objects++,
+  });
+  return { alive: make("alive"), holder_data: make("holder_data"), holder_ops: make("holder_ops") };
+}
 
 /** Gives the device the seed's lock, for good. Nobody holds or notifies yet. */
 export function set_dax_holder_rwsem(dev: dax_device): void {
@@ -33,17 +47,42 @@ export function set_dax_holder_rwsem(dev: dax_device): void {
   dev.holder_rwsem = new percpu_rwsem(machine, HOLDER_RWSEM, dev.name);
 }
 
-/** Exploration learns that the step under way reads or changes `alive` or the holder. */
-export function dax_touch(kernel: Kernel, dev: dax_device, write: boolean): void {
-  if (kernel.sched.observer !== null) kernel.sched.observer.touch(dev, write);
+/** Exploration learns that the step under way reads or changes a field. */
+export function dax_touch(dev: dax_device, field: dax_field, write: boolean): void {
+  const d = dev as device & { readonly marks: dax_marks };
+  note_access(d.kernel, d.marks[field], write);
 }
 
-/** Others may go first, then the step touches the device. */
-export function dax_access_point(kernel: Kernel, dev: dax_device, write: boolean): MaybeWait {
-  const p = kernel.sched.exploring ? kernel.sched.sched_point() : undefined;
-  if (p) return p.then(() => dax_touch(kernel, dev, write));
-  dax_touch(kernel, dev, write);
+/** Others may go first; then the step under way accesses a field. */
+function dax_access(dev: device, field: dax_field, write: boolean): MaybeWait {
+  const { sched } = dev.kernel;
+  const p = sched.exploring ? sched.sched_point() : undefined;
+  if (p) return p.then(() => dax_touch(dev, field, write));
+  dax_touch(dev, field, write);
   return undefined;
+}
+
+export function dax_read(dev: dax_device, field: dax_field): MaybeWait {
+  return dax_access(dev as device, field, false);
+}
+export function dax_write(dev: dax_device, field: dax_field): MaybeWait {
+  return dax_access(dev as device, field, true);
+}
+
+/** cmpxchg(&dev->holder_data, from, to): true if it was `from`. */
+async function cmpxchg_holder(dev: device, from: unknown, to: unknown): Promise<boolean> {
+  const p = dax_read(dev, "holder_data");
+  if (p) await p;
+  if (dev.holder_data !== from) return false;
+  dax_touch(dev, "holder_data", true);
+  dev.holder_data = to;
+  return true;
+}
+
+async function set_holder_ops(dev: device, ops: dax_holder_operations | null): Promise<void> {
+  const p = dax_write(dev, "holder_ops");
+  if (p) await p;
+  dev.holder_ops = ops;
 }
 
 async function claim(
@@ -51,16 +90,10 @@ async function claim(
   holder: unknown,
   ops: dax_holder_operations | null,
 ): Promise<boolean> {
-  const p = dax_access_point(dev.kernel, dev, false);
+  const p = dax_read(dev, "alive");
   if (p) await p;
-  if (!dev.alive) return false;
-  const q = dax_access_point(dev.kernel, dev, true);
-  if (q) await q;
-  if (dev.holder_data !== null) return false;
-  dev.holder_data = holder;
-  const r = dax_access_point(dev.kernel, dev, true);
-  if (r) await r;
-  dev.holder_ops = ops;
+  if (!dev.alive || !(await cmpxchg_holder(dev, null, holder))) return false;
+  await set_holder_ops(dev, ops);
   return true;
 }
 
@@ -84,17 +117,16 @@ export async function dax_claim_holder(
 }
 
 async function release(dev: device, holder: unknown): Promise<void> {
-  const ops_first = guarded(dev.kernel, "dax_ops_before_holder");
-  const p = dax_access_point(dev.kernel, dev, true);
-  if (p) await p;
+  if (!guarded(dev.kernel, "dax_ops_before_holder")) {
+    if (await cmpxchg_holder(dev, holder, null)) await set_holder_ops(dev, null);
+    return;
+  }
   // A stranger's release changes nothing; after kill_dax() there is nothing to change.
+  const p = dax_read(dev, "holder_data");
+  if (p) await p;
   if (dev.holder_data !== holder) return;
-  if (ops_first) dev.holder_ops = null;
-  else dev.holder_data = null;
-  const q = dax_access_point(dev.kernel, dev, true);
-  if (q) await q;
-  if (!ops_first) dev.holder_ops = null;
-  else if (dev.holder_data === holder) dev.holder_data = null;
+  await set_holder_ops(dev, null);
+  await cmpxchg_holder(dev, holder, null);
 }
 
 /** The holder lets go. */

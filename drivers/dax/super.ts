@@ -34,8 +34,8 @@ import { behaves } from "../../kernel/release.ts";
 import { pfn_to_page } from "../../mm/page.ts";
 import { note_media_error, readable_bytes } from "../../mm/memory-failure/media.ts";
 import { assert } from "../../kernel/assert.ts";
-import { dax_access_point, dax_claim_holder, dax_release_holder, dax_touch } from "./holder.ts";
-import { set_dax_holder_rwsem } from "./holder.ts";
+import { dax_claim_holder, dax_read, dax_release_holder, dax_touch, dax_write } from "./holder.ts";
+import { type dax_marks, new_dax_marks, set_dax_holder_rwsem } from "./holder.ts";
 import { guarded } from "../../kernel/guards.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
 import { srcu } from "../../kernel/locking/srcu.ts";
@@ -79,9 +79,7 @@ class dax_device_object implements dax_device {
   holder_ops: dax_holder_operations | null = null;
   holder_rwsem: percpu_rw_semaphore | null = null;
   refs = 1;
-  /** For exploration: what reads and changes `alive` and the holder. */
-  readonly lock_name: string;
-  readonly seq: number;
+  readonly marks: dax_marks;
 
   constructor(
     kernel: Kernel,
@@ -95,8 +93,7 @@ class dax_device_object implements dax_device {
     this.ops = ops;
     this.base_pfn = base_pfn;
     this.private_data = data;
-    this.lock_name = `dax_device ${name}`;
-    this.seq = kernel.machine.nr_objects++;
+    this.marks = new_dax_marks(kernel, name);
     if (kernel.proposals.dax_holder_rwsem) set_dax_holder_rwsem(this);
   }
 }
@@ -146,13 +143,14 @@ export async function kill_dax(dev: dax_device | null): Promise<void> {
     await forget_holder(dev, dev.holder_rwsem);
   } else {
     await tell_of_removal(kernel, dev);
-    const q = dax_access_point(kernel, dev, true);
+    const q = dax_write(dev, "alive");
     if (q) await q;
     dev.alive = false;
   }
   const p = guarded(kernel, "dax_kill_drains") ? dax_srcu.synchronize() : undefined;
   if (p) await p;
-  dax_touch(kernel, dev, true);
+  dax_touch(dev, "holder_ops", true);
+  dax_touch(dev, "holder_data", true);
   dev.holder_ops = null;
   dev.holder_data = null;
 }
@@ -167,7 +165,7 @@ async function forget_holder(dev: dax_device, rwsem: percpu_rw_semaphore): Promi
 }
 
 async function tell_of_removal(kernel: Kernel, dev: dax_device): Promise<void> {
-  const p = dax_access_point(kernel, dev, false);
+  const p = dax_read(dev, "holder_data");
   if (p) await p;
   if (dev.holder_data === null) return;
   try {
@@ -375,10 +373,10 @@ export async function dax_holder_notify_failure(
   if (p) await p;
   const id = holder_rwsem ? 0 : dax_read_lock(kernel);
   try {
-    const q = dax_access_point(kernel, dev, false);
+    const q = dax_read(dev, "alive");
     if (q) await q;
     if (!dev.alive) throw ENXIO;
-    const r = dax_access_point(kernel, dev, false);
+    const r = dax_read(dev, "holder_ops");
     if (r) await r;
     // Read once: a concurrent fs_put_dax() may clear it while the holder works.
     const ops = dev.holder_ops;

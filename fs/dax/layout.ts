@@ -142,7 +142,8 @@ export function dax_layout_busy_page(mapping: address_space): Promise<page | nul
   return dax_layout_busy_page_range(mapping, 0, LLONG_MAX);
 }
 
-function idle_queue(kernel: Kernel): wait_queue_head {
+/** Whoever waits for a page to fall idle is in it. */
+export function dax_page_idle_queue(kernel: Kernel): wait_queue_head {
   const st = fs_state(kernel);
   if (!st.dax_idle_wait) {
     const wq = new_wait_queue(kernel.machine, "idle DAX page");
@@ -154,7 +155,7 @@ function idle_queue(kernel: Kernel): wait_queue_head {
 
 /** Sleeps until only the device itself refers to the page. Interruptible. */
 export function dax_wait_page_idle(kernel: Kernel, page: page): MaybeWait {
-  return idle_queue(kernel).wait_event(() => page._refcount <= 1, {
+  return dax_page_idle_queue(kernel).wait_event(() => page._refcount <= 1, {
     interruptible: true,
     key: page,
     owner: () => page_pinners(kernel, page),

@@ -26,7 +26,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import { assert } from "../../kernel/assert.ts";
 import { guarded } from "../../kernel/guards.ts";
 import { behaves } from "../../kernel/release.ts";
-import { sched_point } from "../../kernel/sched/core.ts";
+import { note_access, sched_point } from "../../kernel/sched/core.ts";
 import { LOCK_EXCLUSIVE, WAIT_EVENT } from "../../kernel/sched/task.ts";
 import type { task_struct, waitable } from "../../kernel/sched/task.ts";
 import {
@@ -417,6 +417,7 @@ export async function dax_lock_page(page: page): Promise<number | null> {
   for (;;) {
     const { mapping } = page;
     if (!mapping || !dax_mapping(mapping)) return null;
+    note_access(mapping.kernel, page, false);
     if (S_ISCHR(mapping.host.i_mode)) return DAX_NO_ENTRY;
     // Nothing but RCU keeps the mapping until its lock is taken: the page may change hands here.
     const p = sched_point(mapping.kernel);
