@@ -187,7 +187,7 @@ t(
       [2 * MIB, 21],
     ] as const) {
       const { m, p } = await dax_lab();
-      const fd = await full_file(p, "/mnt/f", filled(65, PAGE));
+      const fd = await sparse_file(p, "/mnt/f", size);
       await p.fallocate(fd, 0, 0, size);
       const users = [p, m.process("other")];
       const told: unknown[] = [];
