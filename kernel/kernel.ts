@@ -39,6 +39,8 @@ export interface proposals {
   partition_holders?: boolean;
   /** Device mapper holds the DAX devices below and passes failures up. */
   dm_holder?: boolean;
+  /** Seed S3.3: a percpu rwsem of each DAX device is around its holder, instead of SRCU. */
+  dax_holder_rwsem?: boolean;
 }
 
 export interface KernelOptions {
@@ -98,6 +100,8 @@ export class Kernel {
   vfs_ops: vfs_ops = {} as vfs_ops;
   dax_mm_ops: dax_mm_ops | null = null;
   task_ops: task_ops | null = null;
+  /** Guards left out (guards.ts); null: none. */
+  unguarded: ReadonlySet<string> | null = null;
 
   private log: printk_log | null = null;
   private warned: Set<string> | null = null;

@@ -18,11 +18,13 @@ import {
   VM_WIPEONFORK,
 } from "../kernel/include/mm_types.ts";
 import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
+import { note_access } from "../kernel/sched/core.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { get_file } from "../kernel/vfs/file.ts";
 import { vm_normal_page, try_alloc_page } from "./memory/vmf.ts";
 import { page_add_new_anon_rmap } from "./memory/rmap.ts";
 import { mm_alloc } from "./mm_init.ts";
+import { mf_state_of } from "./memory-failure/state.ts";
 import { exit_mmap, mmput } from "./mmap.ts";
 import { PageAnon, get_page, page_address } from "./page.ts";
 import {
@@ -143,6 +145,8 @@ export async function dup_mm(task: task_struct): Promise<mm_struct | null> {
 /** The task no longer uses its address space; the last user's end unmaps all. */
 export async function exit_mm(task: task_struct): Promise<void> {
   const { mm } = task;
+  // Whoever walks the list of tasks sees it with or without.
+  note_access(task.kernel, mf_state_of(task.kernel).tasklist_lock, true);
   task.mm = null;
   if (mm !== null) await mmput(mm);
 }

@@ -4,7 +4,8 @@
  * Reading order: faultin_page() (one page), fault_in_range(), mm_populate()
  * (MAP_POPULATE, mlock, MADV_POPULATE_*), get_user_pages() (pins: vmsplice, direct IO).
  */
-import { EFAULT, EHWPOISON, EINVAL, ENOMEM, is_errno } from "../kernel/include/errno.ts";
+import { EFAULT, EHWPOISON, EINVAL, ENOMEM } from "../kernel/include/errno.ts";
+import { EOPNOTSUPP, is_errno } from "../kernel/include/errno.ts";
 import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_KILLABLE,
@@ -28,10 +29,11 @@ import {
   VM_WRITE,
 } from "../kernel/include/mm_types.ts";
 import type { mm_struct, page, vm_area_struct } from "../kernel/include/mm_types.ts";
+import { S_ISCHR } from "../kernel/include/stat.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { busy_begin, busy_end, busy_tasks } from "../kernel/locking/busy.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
-import { handle_mm_fault } from "./memory/fault.ts";
+import { handle_mm_fault, vma_is_dax } from "./memory/fault.ts";
 import { mm_state } from "./mm_state.ts";
 import { get_page, pfn_to_page, put_page } from "./page.ts";
 import { geometry, lookup_entry, pte_pfn, pte_present, pte_write } from "./pgtable.ts";
@@ -41,6 +43,11 @@ import { find_vma, vma_lookup, vmas_in } from "./vma.ts";
 export function follow_page(mm: mm_struct, addr: number, write: boolean): boolean {
   const { entry } = lookup_entry(mm, addr);
   return pte_present(entry) && (!write || pte_write(entry));
+}
+
+/** Pages of a file: a device-dax mapping has no blocks that could be taken away. */
+function vma_is_fsdax(vma: vm_area_struct): boolean {
+  return vma_is_dax(vma) && !S_ISCHR(vma.vm_file!.f_mapping.host.i_mode);
 }
 
 function check_vma_flags(vma: vm_area_struct, write: boolean): void {
@@ -182,12 +189,14 @@ export async function get_user_pages(
   start: number,
   nr: number,
   write: boolean,
+  longterm = false,
 ): Promise<page[]> {
   const { page_size } = geometry(mm);
   const out: page[] = [];
   for (let i = 0; i < nr; i++) {
     const addr = start + i * page_size;
     const check = (vma: vm_area_struct): boolean => {
+      if (longterm && vma_is_fsdax(vma)) throw EOPNOTSUPP;
       if (!(vma.vm_flags & (write ? VM_MAYWRITE : VM_MAYREAD))) throw EFAULT;
       return write;
     };
@@ -208,15 +217,18 @@ const PINNED = 1;
 
 /**
  * As get_user_pages, by a task that itself lets go, by unpin_user_pages(): who waits for the pages
- * is known to wait for it. Linux: FOLL_PIN.
+ * is known to wait for it. Linux: FOLL_PIN. `longterm` (FOLL_LONGTERM: RDMA, io_uring's fixed
+ * buffers) is for as long as a program likes, which truncation cannot wait for: EOPNOTSUPP for
+ * pages of a DAX file.
  */
 export async function pin_user_pages(
   mm: mm_struct,
   start: number,
   nr: number,
   write: boolean,
+  longterm = false,
 ): Promise<page[]> {
-  const pages = await get_user_pages(mm, start, nr, write);
+  const pages = await get_user_pages(mm, start, nr, write, longterm);
   for (const p of pages) busy_begin(mm.kernel, p, PINNED);
   return pages;
 }

@@ -15,7 +15,9 @@
  * The poison flag of a device page marks it only: the memory may be mapped and used again
  * (recorded). What keeps it from use is the disk's list of bad blocks.
  */
+import { assert } from "../kernel/assert.ts";
 import { capable } from "../kernel/cred.ts";
+import { guarded } from "../kernel/guards.ts";
 import { CAP_SYS_ADMIN } from "../kernel/include/cred.ts";
 import { EBUSY, ENOENT, ENXIO, EOPNOTSUPP, EPERM } from "../kernel/include/errno.ts";
 import { is_errno } from "../kernel/include/errno.ts";
@@ -32,6 +34,7 @@ import {
 import { PG_hwpoison } from "../kernel/include/mm_types.ts";
 import type { address_space, dev_pagemap, page } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { note_access, sched_point } from "../kernel/sched/core.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { get_user_pages } from "./gup.ts";
 import { unmap_mapping_range } from "./memory/rmap.ts";
@@ -40,7 +43,8 @@ import type { to_kill } from "./memory-failure/kill.ts";
 import { action_result, memory_failure_page, soft_offline_page } from "./memory-failure/page.ts";
 import { mf_state_of } from "./memory-failure/state.ts";
 import { task_mm } from "./mmap.ts";
-import { PAGE, compound_head, pfn_to_page, put_page } from "./page.ts";
+import { compound_head, get_dev_pagemap, is_device_pfn, pfn_to_page } from "./page.ts";
+import { put_dev_pagemap, put_page } from "./page.ts";
 import { lookup_entry, pte_pfn, pte_present } from "./pgtable.ts";
 
 export { set_mce_kill } from "./memory-failure/kill.ts";
@@ -70,18 +74,28 @@ function hop(kernel: Kernel, name: string, who: string, what: string, err: unkno
   kernel.trace.emit(trace_mf_hop, { hop: name, who, what, error });
 }
 
+/** Who has the page mapped loses it and hears of it. The page's entry is locked: it stays put. */
+async function kill_users(kernel: Kernel, page: page, flags: number): Promise<void> {
+  note_access(kernel, page, true);
+  page.flags |= PG_hwpoison;
+  const { mapping, index } = page;
+  assert(mapping, "memory failure: the page has no file any more");
+  const list = await collect_procs_file(page, mapping, index, true);
+  const must = flags | MF_ACTION_REQUIRED | MF_MUST_KILL;
+  await unmap_and_kill(list, page, mapping, index, must);
+}
+
 /** Nobody above knows the owner of the page: the page's own file does. Throws EBUSY. */
 async function mf_generic_kill_procs(kernel: Kernel, bad: page, flags: number): Promise<void> {
   const ops = kernel.dax_mm_ops;
   const page = compound_head(bad);
-  const cookie = await (page.mapping?.host ? ops?.lock_page?.(page) : null);
+  note_access(kernel, page, false);
+  if (!page.mapping?.host) throw EBUSY;
+  if (!guarded(kernel, "mf_dax_entry_lock")) return await kill_users(kernel, page, flags);
+  const cookie = await ops?.lock_page?.(page);
   if (cookie === null || cookie === undefined) throw EBUSY;
   try {
-    page.flags |= PG_hwpoison;
-    const mapping = page.mapping!;
-    const list = await collect_procs_file(page, mapping, page.index, true);
-    const must = flags | MF_ACTION_REQUIRED | MF_MUST_KILL;
-    await unmap_and_kill(list, page, mapping, page.index, must);
+    await kill_users(kernel, page, flags);
   } finally {
     ops!.unlock_page!(page, cookie);
   }
@@ -168,20 +182,31 @@ function begin(kernel: Kernel, pfn: number, flags: number): void {
  */
 export async function memory_failure(kernel: Kernel, pfn: number, flags: number): Promise<void> {
   const { mf_mutex } = mf_state_of(kernel);
-  const p = mf_mutex.lock();
+  const one_at_a_time = guarded(kernel, "mf_mutex");
+  const p = one_at_a_time ? mf_mutex.lock() : sched_point(kernel);
   if (p) await p;
   try {
     begin(kernel, pfn, flags);
-    const page = pfn_to_page(kernel, pfn);
-    if (page === null) {
-      kernel.pr_err(`Memory failure: 0x${pfn.toString(16)}: memory outside kernel control`);
-      throw ENXIO;
-    }
-    const map = PAGE(page).pgmap;
-    if (map) await memory_failure_dev_pagemap(kernel, page, map, flags);
-    else await memory_failure_page(kernel, page, flags);
+    await handle_failure(kernel, pfn, flags);
   } finally {
-    mf_mutex.unlock();
+    if (one_at_a_time) mf_mutex.unlock();
+  }
+}
+
+async function handle_failure(kernel: Kernel, pfn: number, flags: number): Promise<void> {
+  const map = get_dev_pagemap(kernel, pfn);
+  const page = map || !is_device_pfn(kernel, pfn) ? pfn_to_page(kernel, pfn) : null;
+  if (page === null) {
+    kernel.pr_err(`Memory failure: 0x${pfn.toString(16)}: memory outside kernel control`);
+    throw ENXIO;
+  }
+  if (!map) return await memory_failure_page(kernel, page, flags);
+  try {
+    await memory_failure_dev_pagemap(kernel, page, map, flags);
+    const gone = pfn_to_page(kernel, pfn) !== page;
+    kernel.WARN_ON_ONCE(gone, "memory failure: used a page descriptor that is gone");
+  } finally {
+    put_dev_pagemap(kernel, map);
   }
 }
 

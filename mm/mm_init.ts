@@ -78,6 +78,7 @@ export function init_mm(
   const st: mm_kernel_state = {
     pages: new Map(),
     pgmaps: [],
+    pgmap_refs: new Map(),
     writeback_wait: new_wait_queue(kernel.machine, "PG_writeback"),
     zero_pfn: 0,
     huge_zero_pfn: 0,

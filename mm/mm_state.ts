@@ -8,6 +8,7 @@ import type { siginfo } from "../kernel/signal.ts";
 import type { wait_queue_head } from "../kernel/include/locks.ts";
 import type { dev_pagemap } from "../kernel/include/mm_types.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import type { percpu_ref } from "../kernel/locking/percpu_ref.ts";
 import type { mf_state } from "./memory-failure/state.ts";
 import type { page_struct } from "./page.ts";
 
@@ -16,6 +17,8 @@ export interface mm_kernel_state {
   readonly pages: Map<number, page_struct>;
   /** Ranges of device memory that have descriptors. */
   pgmaps: dev_pagemap[];
+  /** Users of each range's descriptors: get_dev_pagemap(). */
+  readonly pgmap_refs: Map<dev_pagemap, percpu_ref>;
   /** Who waits for the end of writeback of a page; key: the page. */
   readonly writeback_wait: wait_queue_head;
   /** Frame of the page of zeros, and the first frame of the 2 MiB of zeros. */

@@ -19,8 +19,11 @@ import {
   PG_writeback,
 } from "../kernel/include/mm_types.ts";
 import type { address_space, dev_pagemap, page } from "../kernel/include/mm_types.ts";
+import { guarded } from "../kernel/guards.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { bit_lock, lock_class } from "../kernel/locking/locks.ts";
+import { note_access } from "../kernel/sched/core.ts";
+import { percpu_ref } from "../kernel/locking/percpu_ref.ts";
 import { mm_state } from "./mm_state.ts";
 
 const PAGE_LOCK = lock_class("&page->lock");
@@ -125,6 +128,7 @@ export function is_device_page(p: page): boolean {
 
 export function get_page(p: page): void {
   assert(p._refcount > 0, "get_page of a free page");
+  note_access((p as page_struct).kernel, p, true);
   p._refcount++;
 }
 
@@ -132,6 +136,7 @@ export function put_page(p: page): void {
   assert(p._refcount > 0, "put_page of a free page");
   const n = --p._refcount;
   const { kernel, pgmap } = p as page_struct;
+  note_access(kernel, p, true);
   if (pgmap !== null) {
     if (n === 1) pgmap.page_idle?.(p);
     return;
@@ -148,12 +153,49 @@ export const page_ref_count = (p: page): number => p._refcount;
 
 /** Gives the frames of a range descriptors (made when asked for), each with one reference. */
 export function memremap_pages(kernel: Kernel, map: dev_pagemap): void {
-  mm_state(kernel).pgmaps.push(map);
+  const st = mm_state(kernel);
+  st.pgmaps.push(map);
+  st.pgmap_refs.set(map, new percpu_ref(kernel.machine, "dev_pagemap", () => String(map.type)));
 }
 
-export function memunmap_pages(kernel: Kernel, map: dev_pagemap): void {
+function pgmap_of(kernel: Kernel, pfn: number): dev_pagemap | undefined {
+  const { pgmaps } = mm_state(kernel);
+  return pgmaps.find((m) => pfn >= m.start_pfn && pfn < m.start_pfn + m.nr);
+}
+
+/** Has the frame a descriptor that belongs to a device? */
+export function is_device_pfn(kernel: Kernel, pfn: number): boolean {
+  return pgmap_of(kernel, pfn) !== undefined;
+}
+
+/**
+ * The page map of a frame, which stays until put_dev_pagemap(): whoever comes from a frame number
+ * takes it before it uses the descriptor. Null: no device's frame, or the device is going.
+ */
+export function get_dev_pagemap(kernel: Kernel, pfn: number): dev_pagemap | null {
+  const map = pgmap_of(kernel, pfn);
+  if (map === undefined) return null;
+  return mm_state(kernel).pgmap_refs.get(map)!.get_busy() ? map : null;
+}
+
+export function put_dev_pagemap(kernel: Kernel, map: dev_pagemap): void {
+  mm_state(kernel).pgmap_refs.get(map)?.put_busy();
+}
+
+/** The descriptors go, when nobody uses them any more by way of the page map. */
+export function memunmap_pages(kernel: Kernel, map: dev_pagemap): MaybeWait {
+  const ref = mm_state(kernel).pgmap_refs.get(map)!;
+  ref.kill();
+  const p = guarded(kernel, "mf_pgmap_ref") ? ref.drain() : undefined;
+  if (p) return p.then(() => forget_pages(kernel, map));
+  forget_pages(kernel, map);
+  return undefined;
+}
+
+function forget_pages(kernel: Kernel, map: dev_pagemap): void {
   const st = mm_state(kernel);
   st.pgmaps = st.pgmaps.filter((m) => m !== map);
+  st.pgmap_refs.delete(map);
   for (const [pfn, p] of st.pages) if (p.pgmap === map) st.pages.delete(pfn);
 }
 

@@ -253,6 +253,7 @@ export async function kill_dev_dax(d: dev_dax): Promise<void> {
   }
   devnode_delete(d.kernel, d.name);
   unregister_chrdev(d.kernel, d.dev);
-  memunmap_pages(d.kernel, d.pgmap);
+  const q = memunmap_pages(d.kernel, d.pgmap);
+  if (q) await q;
   put_dax(d.dax_dev);
 }

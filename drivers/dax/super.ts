@@ -5,6 +5,8 @@
  *
  * Reading order: alloc_dax() -> fs_dax_get_by_bdev() -> dax_direct_access() -> kill_dax()
  *
+ * holder.ts has the holder's comings and goings one access at a time.
+ *
  * Locks: `dax_srcu`, one per Kernel. Every use of a device is in a read section (dax_read_lock),
  * which for read() and write() spans the user copy and so a page fault. kill_dax() waits for all
  * sections: whoever waits for the killer inside one is in a deadlock.
@@ -22,7 +24,7 @@ import type {
 } from "../../kernel/include/dax.ts";
 import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, is_errno } from "../../kernel/include/errno.ts";
 import type { Sometime, fs_dax_info, super_block } from "../../kernel/include/fs.ts";
-import type { srcu_struct } from "../../kernel/include/locks.ts";
+import type { percpu_rw_semaphore, srcu_struct } from "../../kernel/include/locks.ts";
 import type { page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -32,6 +34,9 @@ import { behaves } from "../../kernel/release.ts";
 import { pfn_to_page } from "../../mm/page.ts";
 import { note_media_error, readable_bytes } from "../../mm/memory-failure/media.ts";
 import { assert } from "../../kernel/assert.ts";
+import { dax_claim_holder, dax_read, dax_release_holder, dax_touch, dax_write } from "./holder.ts";
+import { type dax_marks, new_dax_marks, set_dax_holder_rwsem } from "./holder.ts";
+import { guarded } from "../../kernel/guards.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
 import { srcu } from "../../kernel/locking/srcu.ts";
 
@@ -72,7 +77,9 @@ class dax_device_object implements dax_device {
   nomc = false;
   holder_data: unknown = null; // compare-and-swap
   holder_ops: dax_holder_operations | null = null;
+  holder_rwsem: percpu_rw_semaphore | null = null;
   refs = 1;
+  readonly marks: dax_marks;
 
   constructor(
     kernel: Kernel,
@@ -86,6 +93,8 @@ class dax_device_object implements dax_device {
     this.ops = ops;
     this.base_pfn = base_pfn;
     this.private_data = data;
+    this.marks = new_dax_marks(kernel, name);
+    if (kernel.proposals.dax_holder_rwsem) set_dax_holder_rwsem(this);
   }
 }
 
@@ -124,23 +133,47 @@ export function put_dax(dev: dax_device | null): void {
 /**
  * Ends a device: its holder hears "all of it failed" first (from 6.8 on, that it is about to go),
  * then no new use begins, then the uses under way are waited for, then the holder is forgotten.
+ * With a holder rwsem the holder is not told: dead and without a holder are one step.
  */
 export async function kill_dax(dev: dax_device | null): Promise<void> {
   if (!dev) return;
-  if (dev.holder_data !== null) {
-    try {
-      const pre = behaves((dev as dax_device_object).kernel, "dax_holder_pre_remove");
-      const flags = pre ? MF_MEM_PRE_REMOVE : 0;
-      await dax_holder_notify_failure(dev, 0, Number.MAX_SAFE_INTEGER, flags);
-    } catch (err) {
-      if (!is_errno(err)) throw err;
-    }
+  const { kernel } = dev as dax_device_object;
+  const { dax_srcu } = dax_state(kernel);
+  if (dev.holder_rwsem) {
+    await forget_holder(dev, dev.holder_rwsem);
+  } else {
+    await tell_of_removal(kernel, dev);
+    const q = dax_write(dev, "alive");
+    if (q) await q;
+    dev.alive = false;
   }
-  dev.alive = false;
-  const p = dax_state((dev as dax_device_object).kernel).dax_srcu.synchronize();
+  const p = guarded(kernel, "dax_kill_drains") ? dax_srcu.synchronize() : undefined;
   if (p) await p;
+  dax_touch(dev, "holder_ops", true);
+  dax_touch(dev, "holder_data", true);
   dev.holder_ops = null;
   dev.holder_data = null;
+}
+
+async function forget_holder(dev: dax_device, rwsem: percpu_rw_semaphore): Promise<void> {
+  const p = rwsem.down_write();
+  if (p) await p;
+  dev.alive = false;
+  dev.holder_ops = null;
+  dev.holder_data = null;
+  rwsem.up_write();
+}
+
+async function tell_of_removal(kernel: Kernel, dev: dax_device): Promise<void> {
+  const p = dax_read(dev, "holder_data");
+  if (p) await p;
+  if (dev.holder_data === null) return;
+  try {
+    const flags = behaves(kernel, "dax_holder_pre_remove") ? MF_MEM_PRE_REMOVE : 0;
+    await dax_holder_notify_failure(dev, 0, Number.MAX_SAFE_INTEGER, flags);
+  } catch (err) {
+    if (!is_errno(err)) throw err;
+  }
 }
 
 export function dax_add_host(dev: dax_device, disk: gendisk): void {
@@ -206,6 +239,27 @@ export function fs_put_dax(dev: dax_device | null, holder: unknown = null): void
     dev.holder_data = null;
     dev.holder_ops = null;
   }
+  put_dax(dev);
+}
+
+/**
+ * As fs_dax_get(), for callers that may sleep: others can come in between any two accesses, and a
+ * holder rwsem is taken. False: dead, or held.
+ */
+export async function fs_dax_claim(
+  dev: dax_device,
+  holder: unknown,
+  ops: dax_holder_operations,
+): Promise<boolean> {
+  const d = dev as dax_device_object;
+  const mine = await dax_claim_holder(d, holder, ops, dax_state(d.kernel).dax_srcu);
+  if (mine) d.refs++;
+  return mine;
+}
+
+/** As fs_put_dax(), for callers that may sleep. */
+export async function fs_dax_release(dev: dax_device, holder: unknown): Promise<void> {
+  await dax_release_holder(dev, holder);
   put_dax(dev);
 }
 
@@ -313,10 +367,17 @@ export async function dax_holder_notify_failure(
   len: number,
   mf_flags: number,
 ): Promise<void> {
-  const kernel = (dev as dax_device_object).kernel;
-  const id = dax_read_lock(kernel);
+  const { kernel } = dev as dax_device_object;
+  const { holder_rwsem } = dev;
+  const p = holder_rwsem?.down_read();
+  if (p) await p;
+  const id = holder_rwsem ? 0 : dax_read_lock(kernel);
   try {
+    const q = dax_read(dev, "alive");
+    if (q) await q;
     if (!dev.alive) throw ENXIO;
+    const r = dax_read(dev, "holder_ops");
+    if (r) await r;
     // Read once: a concurrent fs_put_dax() may clear it while the holder works.
     const ops = dev.holder_ops;
     if (!ops) throw EOPNOTSUPP;
@@ -326,7 +387,8 @@ export async function dax_holder_notify_failure(
     if (is_errno(err)) trace_holder(kernel, dev, off, len, err.code);
     throw err;
   } finally {
-    dax_read_unlock(kernel, id);
+    if (holder_rwsem) holder_rwsem.up_read();
+    else dax_read_unlock(kernel, id);
   }
 }
 

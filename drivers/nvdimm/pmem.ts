@@ -389,12 +389,14 @@ function make_pagemap(pmem: pmem_device, nr: number): dev_pagemap {
 }
 
 /**
- * Unbinds the driver: the DAX device dies (its holder is told), the disk goes. The region stays.
+ * Unbinds the driver: the DAX device dies (its holder is told), the disk goes, then the page map,
+ * when no memory failure works on one of its pages. The region stays.
  */
 export async function detach_pmem(pmem: pmem_device): Promise<void> {
   dax_remove_host(pmem.kernel, pmem.disk);
   await kill_dax(pmem.dax_dev);
   put_dax(pmem.dax_dev);
-  if (pmem.pgmap) memunmap_pages(pmem.kernel, pmem.pgmap);
   del_gendisk(pmem.kernel, pmem.disk);
+  const p = pmem.pgmap ? memunmap_pages(pmem.kernel, pmem.pgmap) : undefined;
+  if (p) await p;
 }

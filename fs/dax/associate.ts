@@ -12,6 +12,7 @@
 import type { dax_device } from "../../kernel/include/dax.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import { assert } from "../../kernel/assert.ts";
+import { note_access } from "../../kernel/sched/core.ts";
 import { pfn_to_page } from "../../mm/page.ts";
 import { dax_entry_pages, dax_to_frame } from "./entry.ts";
 
@@ -64,6 +65,7 @@ export function dax_associate_entry(
   for (let i = 0; i < nr; i++) {
     const page = dax_pfn_page(mapping, pfn + i);
     if (!page) return;
+    note_access(mapping.kernel, page, true);
     if (cow) {
       dax_mapping_set_cow(page);
       continue;
@@ -86,6 +88,7 @@ export function dax_disassociate_entry(
   for (let i = 0; i < nr; i++) {
     const page = dax_pfn_page(mapping, pfn + i);
     if (!page) return;
+    note_access(kernel, page, true);
     kernel.WARN_ON_ONCE(trunc && page._refcount > 1, "fs/dax: truncation of a busy page");
     if (page.mapping === PAGE_MAPPING_DAX_COW) {
       if (page.index-- > 0) continue;
@@ -106,6 +109,7 @@ export function dax_busy_page(mapping: address_space, entry: number): page | nul
   for (let i = 0; i < nr; i++) {
     const page = dax_pfn_page(mapping, pfn + i);
     if (!page) return null;
+    note_access(mapping.kernel, page, false);
     if (page._refcount > 1) return page;
   }
   return null;

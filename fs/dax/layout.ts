@@ -10,6 +10,7 @@ import type { inode, Sometime } from "../../kernel/include/fs.ts";
 import { LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { MaybeWait, wait_queue_head } from "../../kernel/include/locks.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
+import { guarded } from "../../kernel/guards.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import {
   XA_STATE,
@@ -141,7 +142,8 @@ export function dax_layout_busy_page(mapping: address_space): Promise<page | nul
   return dax_layout_busy_page_range(mapping, 0, LLONG_MAX);
 }
 
-function idle_queue(kernel: Kernel): wait_queue_head {
+/** Whoever waits for a page to fall idle is in it. */
+export function dax_page_idle_queue(kernel: Kernel): wait_queue_head {
   const st = fs_state(kernel);
   if (!st.dax_idle_wait) {
     const wq = new_wait_queue(kernel.machine, "idle DAX page");
@@ -153,7 +155,7 @@ function idle_queue(kernel: Kernel): wait_queue_head {
 
 /** Sleeps until only the device itself refers to the page. Interruptible. */
 export function dax_wait_page_idle(kernel: Kernel, page: page): MaybeWait {
-  return idle_queue(kernel).wait_event(() => page._refcount <= 1, {
+  return dax_page_idle_queue(kernel).wait_event(() => page._refcount <= 1, {
     interruptible: true,
     key: page,
     owner: () => page_pinners(kernel, page),
@@ -174,7 +176,7 @@ export async function dax_break_layout(
 ): Promise<void> {
   for (;;) {
     const page = await dax_layout_busy_page_range(inode.i_mapping, start, end);
-    if (!page) return;
+    if (!page || !guarded(inode.kernel, "dax_layout_break")) return;
     unlock();
     try {
       const p = dax_wait_page_idle(inode.kernel, page);

@@ -24,7 +24,9 @@ import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { assert } from "../../kernel/assert.ts";
+import { guarded } from "../../kernel/guards.ts";
 import { behaves } from "../../kernel/release.ts";
+import { note_access, sched_point } from "../../kernel/sched/core.ts";
 import { LOCK_EXCLUSIVE, WAIT_EVENT } from "../../kernel/sched/task.ts";
 import type { task_struct, waitable } from "../../kernel/sched/task.ts";
 import {
@@ -415,10 +417,14 @@ export async function dax_lock_page(page: page): Promise<number | null> {
   for (;;) {
     const { mapping } = page;
     if (!mapping || !dax_mapping(mapping)) return null;
+    note_access(mapping.kernel, page, false);
     if (S_ISCHR(mapping.host.i_mode)) return DAX_NO_ENTRY;
+    // Nothing but RCU keeps the mapping until its lock is taken: the page may change hands here.
+    const p = sched_point(mapping.kernel);
+    if (p) await p;
     const xas = XA_STATE(mapping.i_pages, page.index);
     xas_lock(xas);
-    if (mapping !== page.mapping) {
+    if (mapping !== page.mapping && guarded(mapping.kernel, "dax_lock_page_recheck")) {
       xas_unlock(xas);
       continue;
     }

@@ -3,6 +3,7 @@
  * drivers/dax/super.ts.
  */
 import type { Sometime } from "./fs.ts";
+import type { percpu_rw_semaphore } from "./locks.ts";
 import type { iov_iter } from "./uio.ts";
 
 export const DAX_ACCESS = 0;
@@ -54,4 +55,6 @@ export interface dax_device {
   nomc: boolean;
   holder_data: unknown;
   holder_ops: dax_holder_operations | null;
+  /** Around holder and `alive` if this device has one; else dax_srcu. */
+  holder_rwsem: percpu_rw_semaphore | null;
 }

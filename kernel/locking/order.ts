@@ -46,6 +46,11 @@ const MF_MUTEX = "mf_mutex";
 const DM_SUSPEND = "&md->suspend_lock";
 const DM_BARRIER = "&md->io_barrier";
 const FSFREEZE = "&bdev->bd_fsfreeze_mutex";
+const HOLDER_RWSEM = "&dax_dev->holder_rwsem";
+const DEVICE = "&dev->mutex";
+const NVDIMM_BUS = "&nvdimm_bus->reconfig_mutex";
+const BADRANGE = "&badrange->lock";
+const BADBLOCKS = "&bb->lock";
 const PIPE = "&pipe->mutex";
 const RECLAIM = "fs_reclaim";
 const HANDLE = "jbd2_handle";
@@ -99,6 +104,14 @@ const CHAINS: readonly (readonly [why: string, ...classes: string[]])[] = Object
   ["memory failure asks the holder", MF_MUTEX, DAX_SRCU],
   ["memory failure of a page of the page cache", MF_MUTEX, PAGE],
   ["memory failure of anonymous memory", MF_MUTEX, TASKLIST],
+  ["from 6.8 on, a holder that hears of a removal freezes itself", DAX_SRCU, UMOUNT],
+  ["the seed's lock around the holder: mount and umount", UMOUNT, HOLDER_RWSEM],
+  ["the seed's lock around the holder: notification", MF_MUTEX, HOLDER_RWSEM, DAX_ENTRY],
+  ["a driver is unbound under the device's lock", DEVICE, HOLDER_RWSEM, DAX_SRCU],
+  ["namespaces are changed: the device, then the bus", DEVICE, NVDIMM_BUS],
+  ["bad ranges of a bus become those of a disk", NVDIMM_BUS, BADRANGE],
+  ["bad ranges of a bus become those of a disk", NVDIMM_BUS, BADBLOCKS],
+  ["direct_access() looks whether the range is good", DAX_SRCU, BADBLOCKS],
   ["DAX fault", INVALIDATE, DAX_ENTRY, I_MMAP],
   ["read() and write() of DAX files copy inside it", I_RWSEM, DAX_SRCU, MMAP],
   ["the fault finds the device with its entry locked", DAX_ENTRY, DAX_SRCU],

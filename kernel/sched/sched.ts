@@ -17,6 +17,7 @@ import type { Sometime } from "../include/fs.ts";
 import { check_nested_return, check_return } from "../locking/misuse.ts";
 import { deadlock_error, hang_error, ThreadBusy } from "../locking/report.ts";
 import { is_signal, signal_name } from "../signal.ts";
+import { task_work_run } from "../task_work.ts";
 import { Baton } from "./baton.ts";
 import {
   PF_KTHREAD,
@@ -189,25 +190,28 @@ export class Sched extends Baton {
     return new Promise<T>((resolve, reject) => {
       if (t.deadlocked) reject(t.exit_error);
       else t.outside_reject = reject;
+      const done = (v: T): void => {
+        try {
+          this.leave(t, ENTERED);
+        } catch (e) {
+          reject(e);
+          return;
+        }
+        resolve(v);
+      };
+      const failed = (e: unknown): void => {
+        let error = e;
+        try {
+          this.leave_failed(t, ENTERED, e);
+        } catch (bug) {
+          error = bug;
+        }
+        reject(error);
+      };
+      // What the call left to do for its end comes first.
       r.then(
-        (v) => {
-          try {
-            this.leave(t, ENTERED);
-          } catch (e) {
-            reject(e);
-            return;
-          }
-          resolve(v);
-        },
-        (e: unknown) => {
-          let error = e;
-          try {
-            this.leave_failed(t, ENTERED, e);
-          } catch (bug) {
-            error = bug;
-          }
-          reject(error);
-        },
+        (v) => (t.task_works ? void task_work_run(t).then(() => done(v), failed) : done(v)),
+        (e) => (t.task_works ? void task_work_run(t).then(() => failed(e), failed) : failed(e)),
       );
     });
   }
@@ -216,7 +220,9 @@ export class Sched extends Baton {
     let v: T;
     try {
       v = await r;
+      if (t.task_works) await task_work_run(t);
     } catch (e) {
+      if (t.task_works) await task_work_run(t);
       this.leave_failed(t, ENTER_NESTED, e);
       throw e;
     }

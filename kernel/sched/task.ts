@@ -85,6 +85,8 @@ export class task_struct {
   flags = 0; // PF_*
   /** A signal of its own doing, delivered when the call under way ends: force_sig(). */
   forced_signal: siginfo | null = null;
+  /** To be done when the call under way ends: task_work_add(). */
+  task_works: (() => Promise<void>)[] | null = null;
   /** Running transaction handle of the journalling filesystem. */
   journal_info: unknown = null;
   pagefault_disabled = 0;

@@ -20,6 +20,7 @@ import type {
 import type { Kernel } from "../../kernel/kernel.ts";
 import { BUS_MCEERR_AO, BUS_MCEERR_AR, SIGBUS, make_siginfo } from "../../kernel/signal.ts";
 import { force_sig, send_signal, signal_text } from "../../kernel/signal.ts";
+import { note_access } from "../../kernel/sched/core.ts";
 import { PF_MCE_EARLY, PF_MCE_PROCESS } from "../../kernel/sched/task.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { vma_range } from "../memory/rmap.ts";
@@ -71,6 +72,7 @@ function task_early_kill(p: process_group, force_early: boolean): task_struct | 
 
 /** log2 of the size of the entry that maps the address of a device page; 0: none does. */
 function dev_pagemap_mapping_shift(mm: mm_struct, addr: number): number {
+  note_access(mm.kernel, mm.page_table_lock, false);
   const { entry, size } = lookup_entry(mm, addr);
   return pte_present(entry) && pte_devmap(entry) ? Math.log2(size) : 0;
 }

@@ -19,6 +19,7 @@ import type { Kernel } from "../../kernel/kernel.ts";
 import type { siginfo } from "../../kernel/signal.ts";
 import { BUS_MCEERR_AR, SIGBUS, make_siginfo, take_forced_signal } from "../../kernel/signal.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
+import { task_work_add } from "../../kernel/task_work.ts";
 import { memory_failure } from "../memory-failure.ts";
 import { PAGE, pfn_to_page } from "../page.ts";
 import { TLB } from "../pgtable.ts";
@@ -102,9 +103,23 @@ export function note_media_error(kernel: Kernel, paddr: number): void {
   map?.media_error?.(map, paddr);
 }
 
+/** A copy that is tried again meets the same line: one failure for the call. */
+function queue_task_work(task: task_struct, pfn: number, handle: () => Promise<void>): void {
+  const { queued } = mf_state_of(task.kernel);
+  const pfns = queued.get(task);
+  if (pfns?.includes(pfn)) return;
+  if (pfns) pfns.push(pfn);
+  else queued.set(task, [pfn]);
+  task_work_add(task, async () => {
+    queued.delete(task);
+    await handle();
+  });
+}
+
 /**
  * A load met a bad line. `user_mode`: the program's own, which gets the signal that is returned;
- * else a kernel's copy, which ends short (also with that signal: it is not delivered).
+ * else a kernel's copy, which ends short (also with that signal: it is not delivered). The copier
+ * may hold any lock, and mf_mutex is outside of all: its failure is handled when its call is over.
  */
 export async function machine_check(
   task: task_struct,
@@ -117,12 +132,15 @@ export async function machine_check(
   const pfn = Math.floor(paddr / kernel.PAGE_SIZE);
   kernel.pr_err("mce: [Hardware Error]: Machine check events logged");
   note_media_error(kernel, paddr);
-  try {
-    await memory_failure(kernel, pfn, user_mode ? MF_ACTION_REQUIRED : 0);
-  } catch (err) {
-    if (!is_errno(err)) throw err;
-  }
-  // In a kernel's copy a signal waits until the call ends.
+  const handle = async (): Promise<void> => {
+    try {
+      await memory_failure(kernel, pfn, user_mode ? MF_ACTION_REQUIRED : 0);
+    } catch (err) {
+      if (!is_errno(err)) throw err;
+    }
+  };
+  if (user_mode) await handle();
+  else queue_task_work(task, pfn, handle);
   const own = user_mode ? take_forced_signal(task) : null;
   return own ?? make_siginfo(SIGBUS, BUS_MCEERR_AR, addr, kernel.PAGE_SHIFT);
 }

@@ -2,6 +2,7 @@
 import type { mutex as mutex_t } from "../../kernel/include/locks.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { lock_class, mutex, rwlock } from "../../kernel/locking/locks.ts";
+import type { task_struct } from "../../kernel/sched/task.ts";
 import { mm_state } from "../mm_state.ts";
 
 const MF_MUTEX = lock_class("mf_mutex");
@@ -19,6 +20,8 @@ export interface mf_state {
   early_kill: boolean;
   /** Failures handled so far. mf_mutex */
   nr_poisoned: number;
+  /** Frames whose failure a task will handle when its system call is over. */
+  readonly queued: Map<task_struct, number[]>;
   /** Media errors by frame (media.ts); null while there are none. */
   media: bad_lines | null;
 }
@@ -29,6 +32,7 @@ export function new_mf_state(kernel: Kernel): mf_state {
     tasklist_lock: new rwlock(kernel.machine, TASKLIST_LOCK),
     early_kill: false,
     nr_poisoned: 0,
+    queued: new Map(),
     media: null,
   };
 }

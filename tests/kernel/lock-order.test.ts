@@ -21,7 +21,16 @@ import { random_strategy } from "../../kernel/sched/strategy.ts";
 import { Machine } from "../../tools/api/machine.ts";
 import type { Process } from "../../tools/api/process.ts";
 import { read_cases } from "../../tools/cli/files.ts";
+import type { scenario } from "../../tools/api/scenario.ts";
+import { run_once } from "../../tools/explore/run.ts";
+import { random_explorer } from "../../tools/explore/strategies.ts";
+import poison_fault from "../../tools/scenarios/poison-fault.ts";
+import poison_holder from "../../tools/scenarios/poison-holder.ts";
+import poison_poison from "../../tools/scenarios/poison-poison.ts";
+import poison_remove from "../../tools/scenarios/poison-remove.ts";
+import poison_truncate from "../../tools/scenarios/poison-truncate.ts";
 import { run_script } from "../../tools/script/run.ts";
+import { turn } from "../lib/explore.ts";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";
 
@@ -72,6 +81,9 @@ t("the orders of the facts hold", () => {
     "mapping.invalidate_lock dax_entry &mapping->i_mmap_rwsem &mm->page_table_lock",
     "jbd2_handle dax_entry",
     "&page->lock &xfs_nondir_ilock_class",
+    "mf_mutex dax_entry &mapping->i_mmap_rwsem tasklist_lock &mm->page_table_lock",
+    "&dev->mutex &nvdimm_bus->reconfig_mutex &bb->lock",
+    "&type->s_umount_key &dax_dev->holder_rwsem dax_entry",
     "&journal->j_state_lock &jh->b_state_lock &journal->j_list_lock bh_journal_head",
   ];
   for (const chain of chains) {
@@ -84,6 +96,9 @@ t("the orders of the facts hold", () => {
   assert.is(order_verdict("mmap_lock", "&inode->i_rwsem"), "forbidden");
   assert.is(order_verdict("jbd2_handle", "fs_reclaim"), "forbidden");
   assert.is(order_verdict("mapping.invalidate_lock", "mmap_sem"), "forbidden");
+  for (const outer of ["sb_writers", "mmap_lock", "&inode->i_rwsem", "dax_srcu", "dax_entry"]) {
+    assert.is(order_verdict(outer, "mf_mutex"), "forbidden", "memory failure is outermost");
+  }
   assert.is(order_verdict("&xa->xa_lock", "&foo->lock"), "unknown");
   assert.is(order_name("&inode->i_rwsem/4"), "&inode->i_rwsem");
 });
@@ -110,6 +125,50 @@ for (const area of areas) {
     { timeout_ms: 120_000 },
   );
 }
+
+// ------------------------------------------------------------------ memory failure
+
+const FAILURES = { poison_fault, poison_holder, poison_poison, poison_remove, poison_truncate };
+
+/**
+ * Pairs seen in random schedules of a scenario, with those switches with which nothing is wrong.
+ */
+async function pairs_of(s: scenario, pairs: Set<string>): Promise<void> {
+  const options = { ...s.options, lockdep: { keep_going: true, sites: true } };
+  const checked = { ...s, options };
+  for (const v of s.options.verdicts!) {
+    if (v.verdict !== "ok") continue;
+    const e = new random_explorer(1);
+    for (let i = 0; i < 12; i++) {
+      e.begin(i);
+      let dep: Lockdep | null = null;
+      const on_boot = (m: { lockdep: Lockdep | null }): void => {
+        dep = m.lockdep;
+      };
+      await run_once(checked, e, { switches: v.with, turn, on_boot });
+      assert.equal(findings(dep!), [], v.with.join());
+      for (const x of (dep as unknown as Lockdep).order_seen()) pairs.add(`${x.outer} ${x.inner}`);
+    }
+  }
+}
+
+t("the failure path keeps the order, and the scenarios reach it", async () => {
+  const pairs = new Set<string>();
+  for (const s of Object.values(FAILURES)) await pairs_of(s, pairs);
+  for (const pair of [
+    "mf_mutex dax_srcu",
+    "mf_mutex &xa->xa_lock",
+    "mf_mutex &mapping->i_mmap_rwsem",
+    "dax_srcu &mapping->i_mmap_rwsem",
+    "dax_entry &mapping->i_mmap_rwsem",
+    "&mapping->i_mmap_rwsem tasklist_lock",
+    "&mapping->i_mmap_rwsem &mm->page_table_lock",
+    "&type->s_umount_key dax_srcu",
+    "dax_srcu &type->s_umount_key",
+  ]) {
+    assert.ok(pairs.has(pair), `${pair} is not among\n${[...pairs].sort().join("\n")}`);
+  }
+});
 
 // ------------------------------------------------------------------ processes at random
 

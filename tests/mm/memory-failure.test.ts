@@ -7,6 +7,7 @@ import type { dax_device } from "../../kernel/include/dax.ts";
 import { EIO, EOPNOTSUPP, is_errno } from "../../kernel/include/errno.ts";
 import { MF_ACTION_REQUIRED, MF_MEM_PRE_REMOVE } from "../../kernel/include/mf.ts";
 import { PG_hwpoison } from "../../kernel/include/mm_types.ts";
+import { held_uses } from "../../kernel/locking/report.ts";
 import { Random } from "../../kernel/random.ts";
 import { random_strategy } from "../../kernel/sched/strategy.ts";
 import { detach_pmem } from "../../drivers/nvdimm/pmem.ts";
@@ -184,6 +185,29 @@ t("a program's buffer with a bad line: write() ends short and the signal comes a
   assert.is(await outcome(p, () => p.pwrite(out, { addr: a, len: 100 }, 0)), "SIGBUS");
   assert.is(m.badblocks("pmem0"), 1);
 });
+
+t(
+  "what a kernel's copy meets is handled once, when its call is over and holds nothing",
+  async () => {
+    const { m, p, a, disk_at } = await file_lab();
+    const { fd } = await user(m, "late");
+    m.add_media_error("pmem0", disk_at + PAGE, 64);
+    const held: string[] = [];
+    m.trace((e) => {
+      if (e.name === "mf_begin")
+        held.push(
+          held_uses(m.kernel.current)
+            .map((h) => h.lock)
+            .join(),
+        );
+    });
+    const out = await p.open("/mnt/out", 0o102, 0o644);
+    assert.is(await outcome(p, () => p.pwritev(out, [{ addr: a, len: 3 * PAGE }], 0)), "SIGBUS");
+    assert.equal(held, ["mf_mutex"], "no lock of the write, nor of the file it reads");
+    assert.is((await p.fstat(out)).size, PAGE, "what came before the line was written");
+    await p.close(fd);
+  },
+);
 
 t("stores do not notice a bad line, and do not repair it", async () => {
   const { m, p, a, disk_at } = await file_lab();

@@ -22,6 +22,9 @@ import {
   kill_dax,
 } from "../../drivers/dax/super.ts";
 import { detach_pmem } from "../../drivers/nvdimm/pmem.ts";
+import { type exploration, explore } from "../../tools/explore/explore.ts";
+import poison_holder from "../../tools/scenarios/poison-holder.ts";
+import { turn } from "../lib/explore.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { inode_of, type lab, MIB, outcome, PAGE, SYNC, bytes, filled, map } from "./lab.ts";
 
@@ -34,9 +37,10 @@ interface device {
   disk: Machine["pmem"][number]["disk"];
 }
 
-async function device(seed?: number): Promise<device> {
+async function device(seed?: number, holder_rwsem = false): Promise<device> {
   const m = await Machine.boot({
     pmem: [{ size: "64M", mode: "fsdax", map: "mem" }],
+    ...(holder_rwsem ? { proposals: { dax_holder_rwsem: true } } : {}),
     ...(seed === undefined ? {} : { seed, strategy: new random_strategy(new Random(seed), seed) }),
   });
   const { disk, dax_dev } = m.pmem[0]!;
@@ -143,6 +147,39 @@ t("S3.3 killing from inside a read section waits for itself, and that is found",
   );
   assert.is(e?.name, "Deadlock");
 });
+
+t(
+  "S3.3 the seed's form: a rwsem of the device; who kills waits, and who notifies then waits",
+  async () => {
+    const { m, kernel, dev, disk } = await device(undefined, true);
+    const order: string[] = [];
+    const gate = new_wait_queue(m, "handler");
+    let go = false;
+    const notify_failure = async () => {
+      order.push("handler begins");
+      const p = gate.wait_event(() => go);
+      if (p) await p;
+      order.push(`handler ends, ${dax_alive(dev) ? "alive" : "dead"}, held ${!!dax_holder(dev)}`);
+    };
+    fs_dax_get_by_bdev(disk.part0, {}, { notify_failure });
+    m.spawn(kernel, "notify", async () => order.push(await told(dev)));
+    m.spawn(kernel, "kill", async () => {
+      await kill_dax(dev);
+      order.push("killed");
+    });
+    m.spawn(kernel, "late", async () => order.push(`late: ${await told(dev)}`));
+    m.spawn(kernel, "go", () => {
+      go = true;
+      gate.wake_up_all();
+    });
+    await m.run();
+    // Up to the kill the device is alive and held; dead, without holder and operations are one
+    // step.
+    assert.equal(order.slice(0, 3), ["handler begins", "handler ends, alive, held true", "ok"]);
+    assert.equal(order.slice(3).sort(), ["killed", "late: ENXIO"]);
+    assert.is(dev.holder_ops, null);
+  },
+);
 
 t("S3.4 killing: the holder hears 'all of it' on a live device, then it is forgotten", async () => {
   const { m, kernel, dev, disk } = await device();
@@ -410,6 +447,35 @@ t("S3.16 register, notify, release, kill in any order: no released holder is tol
   }
   assert.ok(heard > 20, `the schedules reach holders: ${heard}`);
 });
+
+async function explored(switches: string[]): Promise<exploration> {
+  const o = { strategy: "dpor", switches, keep_going: true, minimise_runs: 0, turn } as const;
+  const r = await explore(poison_holder, o);
+  assert.ok(r.complete, `all schedules, not ${r.runs}`);
+  return r;
+}
+
+t("S3.16 the same over all schedules, with SRCU and with the rwsem of the seed", async () => {
+  for (const switches of [[], ["rwsem"]]) {
+    const r = await explored(switches);
+    assert.equal(
+      r.findings.map((f) => f.signature),
+      [],
+    );
+    assert.ok(r.runs > 1000, `${r.runs} schedules`);
+  }
+});
+
+t(
+  "S3.16 cleared before its operations (6.1), a released holder is told, the next is deaf",
+  async () => {
+    const { findings } = await explored(["holder-first"]);
+    assert.equal(findings.map((f) => f.signature).sort(), [
+      "failed: holds without operations",
+      "failed: told after its release",
+    ]);
+  },
+);
 
 t(
   "S3.16 a release after the kill finds no holder; a stranger's release changes nothing",

@@ -16,9 +16,25 @@ export type { task_struct } from "../../kernel/sched/task.ts";
 export * from "../../kernel/vfs/inode.ts";
 export { fget } from "../../fs/file.ts";
 export { fput } from "../../kernel/vfs/file.ts";
-export { dax_direct_access, dax_holder_notify_failure } from "../../drivers/dax/super.ts";
+export { guard_table, unguard } from "../../kernel/guards.ts";
+export {
+  alloc_dax,
+  dax_alive,
+  dax_direct_access,
+  dax_holder,
+  dax_holder_notify_failure,
+  fs_dax_claim,
+  fs_dax_release,
+  kill_dax,
+} from "../../drivers/dax/super.ts";
+export { dax_read, set_dax_holder_rwsem } from "../../drivers/dax/holder.ts";
 export { attach_pmem, detach_pmem } from "../../drivers/nvdimm/pmem.ts";
+export { pin_user_pages, unpin_user_pages } from "../../mm/gup.ts";
+export { memory_failure, mf_dax_kill_procs } from "../../mm/memory-failure.ts";
+export { trace_mf_task } from "../../kernel/include/mf.ts";
+export { dax_entry_pfn } from "../../fs/dax/associate.ts";
+export { dax_page_idle_queue } from "../../fs/dax/layout.ts";
 export { find_vma } from "../../mm/vma.ts";
 export { get_page, pfn_to_page, put_page } from "../../mm/page.ts";
-export { lookup_entry, pte_pfn } from "../../mm/pgtable.ts";
+export { lookup_entry, pte_pfn, pte_present } from "../../mm/pgtable.ts";
 export { describe_deadlock } from "../../kernel/locking/describe.ts";

@@ -13,7 +13,7 @@ import { Deadlock, Hang } from "../../kernel/locking/report.ts";
 import { Machine, type machine_options } from "./machine.ts";
 
 /** What exploring a scenario is expected to end with. */
-export type expected_verdict = "ok" | "deadlock" | "hang" | "failed";
+export type expected_verdict = "ok" | "deadlock" | "hang" | "bug" | "failed";
 
 export interface scenario_options extends machine_options {
   /** One line: what it shows. */
@@ -23,7 +23,15 @@ export interface scenario_options extends machine_options {
   /** Variants: name and what it changes. The body gets the names of those that are on. */
   switches?: Readonly<Record<string, string>>;
   /** For sets of switches, what exploration must find. */
-  verdicts?: readonly { with: readonly string[]; verdict: expected_verdict }[];
+  verdicts?: readonly expectation[];
+}
+
+/** What exploring all schedules with some switches on must find. */
+export interface expectation {
+  readonly with: readonly string[];
+  readonly verdict: expected_verdict;
+  /** Parts of the texts of all findings when exploration goes on after the first. */
+  readonly findings?: readonly string[];
 }
 
 export interface scenario {
