@@ -103,4 +103,17 @@ t("errors of users and of system calls show no stack, our own do", () => {
   assert.is(bug.status, 70);
 });
 
+t("run --image boots a DIMM for a case with mode=keep; what is no DIMM is told", () => {
+  const place = (name: string): string => repo_path("tests/images/nvdimm-written", name);
+  const dimm = place("labels-v12.img.gz.gz");
+  const got = daxlab("run", "--image", dimm, place("keep.sys"));
+  assert.is(got.status, 0, got.stderr);
+  assert.is(got.stdout, readFileSync(place("labels-v12.out"), "utf8"));
+  const odd = path.join(made.elsewhere, "odd.img");
+  writeFileSync(odd, new Uint8Array(10_000));
+  const bad = daxlab("run", "--image", odd, place("keep.sys"));
+  assert.is(bad.status, 2);
+  assert.match(bad.stderr, /odd\.img: 10000 bytes cannot be a DIMM/);
+});
+
 t.run();

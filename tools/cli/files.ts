@@ -21,6 +21,17 @@ export function read_image(file: string): Uint8Array {
   return bytes;
 }
 
+/** Bytes of the label storage area at the end of a DIMM's file. */
+export const DIMM_LABELS = 128 * 1024;
+
+/** @throws user_error the file cannot be a DIMM: memory in whole pages, then labels */
+export function check_dimm(file: string, bytes: number, label_size: number): void {
+  const size = bytes - label_size;
+  if (size > 0 && size % 4096 === 0) return;
+  const text = `${bytes} bytes cannot be a DIMM with ${label_size} bytes of labels`;
+  throw new user_error(`${file}: ${text}`);
+}
+
 function case_files(place: string): string[] {
   if (!existsSync(place)) throw new user_error(`${place}: no such file or folder`);
   if (!statSync(place).isDirectory()) return [place];

@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parse_size } from "../cmd/size.ts";
 import { user_error } from "./errors.ts";
-import { read_image } from "./files.ts";
+import { check_dimm, read_image } from "./files.ts";
 
 const HELP = `Usage: daxlab ndctl --image FILE [--image FILE ...] [OPTIONS] COMMAND [ARGS]
 
@@ -68,11 +68,7 @@ const is_packed = (file: string): boolean => {
 
 function dimm_of(file: string, label_size: number) {
   const image = read_image(file);
-  const size = image.length - label_size;
-  if (size <= 0 || size % 4096 !== 0) {
-    const text = `${image.length} bytes cannot be a DIMM with ${label_size} bytes of labels`;
-    throw new user_error(`ndctl: ${file}: ${text}; see --label-size`);
-  }
+  check_dimm(file, image.length, label_size);
   return { image, label_size };
 }
 

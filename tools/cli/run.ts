@@ -4,7 +4,8 @@ import path from "node:path";
 import type { Command } from "commander";
 import type { Machine } from "../api/machine.ts";
 import { user_error } from "./errors.ts";
-import { read_image } from "./files.ts";
+import { parse_script } from "../script/parse.ts";
+import { DIMM_LABELS, check_dimm, read_image } from "./files.ts";
 import { import_script } from "./script_loader.ts";
 
 interface run_options {
@@ -19,13 +20,22 @@ function print_lockdep(reports: readonly { text: string }[]): void {
   if (reports.length > 0) process.exitCode = 1;
 }
 
+/** What the device holds; with mode=keep it is a whole DIMM: memory, then labels. */
+function image_for(script: string, file: string): Uint8Array {
+  const image = read_image(file);
+  if (parse_script(script).setup.mode === "keep") check_dimm(file, image.length, DIMM_LABELS);
+  else if (image.length % 4096 !== 0) throw new user_error(`${file}: not a multiple of 4096 bytes`);
+  return image;
+}
+
 async function run_sys(file: string, options: run_options): Promise<void> {
   const { run_script } = await import("../script/run.ts");
   const { ScriptError } = await import("../script/parse.ts");
   if (!existsSync(file)) throw new user_error(`${file}: no such file`);
+  const text = readFileSync(file, "utf8");
   try {
-    const r = await run_script(readFileSync(file, "utf8"), {
-      ...(options.image === undefined ? {} : { image: read_image(options.image) }),
+    const r = await run_script(text, {
+      ...(options.image === undefined ? {} : { image: image_for(text, options.image) }),
       ...(options.lockdep === undefined ? {} : { lockdep: true }),
       trace_all: options.trace === true,
       on_line: (line) => process.stdout.write(`${line}\n`),
@@ -71,7 +81,10 @@ export function register(program: Command): void {
     .description("run a scenario: a TypeScript file, or a .sys case (output as a recording)")
     .argument("<script>", '.ts, .js, .mjs (`import { Machine } from "daxlab"` works), or .sys')
     .argument("[args...]", "left in process.argv for the script")
-    .option("--image <img>", ".sys only: the device holds this image (may be gzip'd)")
+    .option(
+      "--image <img>",
+      ".sys only: the device holds this; with mode=keep a whole DIMM (gzip'd or not)",
+    )
     .option("--lockdep", "also report orders of locks that could deadlock (a module: its scenario)")
     .option("--trace", ".sys only: show the fault trace of every operation")
     .passThroughOptions()

@@ -1,5 +1,5 @@
 /**
- * tools/cmd/blockdev.ts - `blockdev COMMAND... DEVICE...` with the words of util-linux 2.38, over
+ * tools/cmd/blockdev.ts - `blockdev COMMANDS DEVICES` with the words of util-linux 2.38, over
  * the ioctls of block devices. Pure.
  */
 import { type Errno, is_errno } from "../../kernel/include/errno.ts";
