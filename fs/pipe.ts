@@ -23,7 +23,14 @@ import {
   O_RDONLY,
   O_WRONLY,
 } from "../kernel/include/fcntl.ts";
-import type { MaybeWait, Sometime, file, file_operations, inode, kiocb } from "../kernel/include/fs.ts";
+import type {
+  MaybeWait,
+  Sometime,
+  file,
+  file_operations,
+  inode,
+  kiocb,
+} from "../kernel/include/fs.ts";
 import {
   FMODE_ATOMIC_POS,
   FMODE_CAN_READ,
