@@ -185,7 +185,11 @@ export function register(program: Command): void {
   program
     .command("explore")
     .description("run a scenario under many schedules until one of them goes wrong")
-    .argument("<scenario>", "a file whose default export is a scenario, or one of ours: d1 ... d17")
+    .argument(
+      "<scenario>",
+      "a file whose default export is a scenario, or one of ours: d1 to d17, " +
+        "poison-fault, -truncate, -unmap, -remove, -poison, -holder, pin-truncate",
+    )
     .addOption(
       new Option("--strategy <name>", "how schedules are chosen")
         .choices([...STRATEGIES])
