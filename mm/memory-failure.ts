@@ -40,7 +40,7 @@ import type { to_kill } from "./memory-failure/kill.ts";
 import { action_result, memory_failure_page, soft_offline_page } from "./memory-failure/page.ts";
 import { mf_state_of } from "./memory-failure/state.ts";
 import { task_mm } from "./mmap.ts";
-import { PAGE, pfn_to_page, put_page } from "./page.ts";
+import { PAGE, compound_head, pfn_to_page, put_page } from "./page.ts";
 import { lookup_entry, pte_pfn, pte_present } from "./pgtable.ts";
 
 export { set_mce_kill } from "./memory-failure/kill.ts";
@@ -49,7 +49,7 @@ export { soft_offline_page } from "./memory-failure/page.ts";
 /** Unmaps what is lost, as much as the largest mapping covers, and sends the signals. */
 async function unmap_and_kill(
   list: to_kill[],
-  page: page,
+  pfn: number,
   mapping: address_space,
   index: number,
   flags: number,
@@ -61,7 +61,7 @@ async function unmap_and_kill(
     const p = unmap_mapping_range(mapping, at - (at % size), size, false);
     if (p) await p;
   }
-  if (flags & (MF_MUST_KILL | MF_MEM_PRE_REMOVE)) kill_procs(kernel, list, page.pfn, flags);
+  if (flags & (MF_MUST_KILL | MF_MEM_PRE_REMOVE)) kill_procs(kernel, list, pfn, flags);
 }
 
 function hop(kernel: Kernel, name: string, who: string, what: string, err: unknown): void {
@@ -70,9 +70,13 @@ function hop(kernel: Kernel, name: string, who: string, what: string, err: unkno
   kernel.trace.emit(trace_mf_hop, { hop: name, who, what, error });
 }
 
-/** Nobody above knows the owner of the page: the page's own file does. Throws EBUSY. */
-async function mf_generic_kill_procs(kernel: Kernel, page: page, flags: number): Promise<void> {
+/**
+ * Nobody above knows the owner of the page: the page's own file does. Of a huge page of device-dax
+ * all is lost, and its first address is the one that is told. Throws EBUSY.
+ */
+async function mf_generic_kill_procs(kernel: Kernel, bad: page, flags: number): Promise<void> {
   const ops = kernel.dax_mm_ops;
+  const page = compound_head(bad);
   const cookie = await (page.mapping?.host ? ops?.lock_page?.(page) : null);
   if (cookie === null || cookie === undefined) throw EBUSY;
   try {
@@ -80,7 +84,7 @@ async function mf_generic_kill_procs(kernel: Kernel, page: page, flags: number):
     const mapping = page.mapping!;
     const list = await collect_procs_file(page, mapping, page.index, true);
     const must = flags | MF_ACTION_REQUIRED | MF_MUST_KILL;
-    await unmap_and_kill(list, page, mapping, page.index, must);
+    await unmap_and_kill(list, bad.pfn, mapping, page.index, must);
   } finally {
     ops!.unlock_page!(page, cookie);
   }
@@ -108,7 +112,7 @@ export async function mf_dax_kill_procs(
       if (!page) continue;
       if (!pre_remove) page.flags |= PG_hwpoison;
       const list = await collect_procs_file(page, mapping, i, true, pre_remove);
-      await unmap_and_kill(list, page, mapping, i, flags);
+      await unmap_and_kill(list, page.pfn, mapping, i, flags);
     } finally {
       ops!.unlock_mapping_entry!(mapping, i, locked.cookie);
     }

@@ -18,6 +18,8 @@ import {
   pmd_index,
   pte_alloc,
   pte_index,
+  pud_alloc,
+  pud_index,
   walk_page_range,
 } from "./pgtable.ts";
 import { task_rlimit } from "./rlimit.ts";
@@ -50,8 +52,13 @@ export function move_page_tables(mm: mm_struct, from: number, to: number, len: n
     },
     huge(leaf, i, addr, size, a, b) {
       const dst = addr - from + to;
-      const whole = b - a === size && size === g.pmd_size && dst % size === 0;
-      if (whole) {
+      const whole = b - a === size && dst % size === 0;
+      if (whole && size === g.pud_size) {
+        const pud = pud_alloc(mm, g, dst);
+        const di = pud_index(g, dst);
+        pud.child[di] = null;
+        pud.leaf[di] = leaf[i]!;
+      } else if (whole) {
         const pmd = pmd_alloc(mm, g, dst);
         const di = pmd_index(g, dst);
         pmd.child[di] = null;

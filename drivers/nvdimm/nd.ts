@@ -13,6 +13,7 @@
  */
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import type { dev_dax } from "../dax/bus.ts";
 import type { btt } from "./btt.ts";
 import type { pmem_device } from "./pmem.ts";
 
@@ -128,17 +129,6 @@ export interface nd_namespace {
 
 export type claim_kind = "pfn" | "dax" | "btt";
 
-/** A dev_dax: a range of a devdax namespace as a character device. */
-export interface dev_dax {
-  /** "dax0.0" */
-  readonly name: string;
-  readonly claim: nd_claim;
-  readonly start: number;
-  readonly size: number;
-  readonly align: number;
-  readonly dev: number;
-}
-
 export interface nd_claim {
   readonly region: nd_region;
   readonly kind: claim_kind;
@@ -175,7 +165,6 @@ export interface nvdimm_state {
   readonly buses: nvdimm_bus[];
   next_dimm: number;
   next_region: number;
-  next_dax_minor: number;
 }
 
 export function nvdimm_state(kernel: Kernel): nvdimm_state {
@@ -183,7 +172,6 @@ export function nvdimm_state(kernel: Kernel): nvdimm_state {
     buses: [],
     next_dimm: 0,
     next_region: 0,
-    next_dax_minor: 0,
   } satisfies nvdimm_state;
   return kernel.nvdimm_state as nvdimm_state;
 }
