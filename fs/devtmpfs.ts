@@ -15,6 +15,8 @@ import { simple_pin } from "./libfs.ts";
 import { ramfs_fill_super, ramfs_get_inode } from "./ramfs/inode.ts";
 import { kill_litter_super, register_filesystem, sget } from "./super.ts";
 
+const TMPFS_MAGIC = 0x01021994;
+
 /** The child of that name, hashed and negative when it is new. */
 function child_of(dir: dentry, name: string): dentry {
   const cached = dir.d_children.get(name);
@@ -61,6 +63,7 @@ function remove(root: dentry, name: string): void {
 function devtmpfs_fill(sb: super_block): void {
   const reg = vfs_of(sb.kernel);
   ramfs_fill_super(sb);
+  sb.s_magic = TMPFS_MAGIC;
   const root = sb.s_root!;
   for (const [name, node] of reg.devnodes) add(root, name, node.mode, node.dev);
   reg.devnode_listener = (name, node) => {

@@ -187,6 +187,7 @@ async function do_mremap(
 ): Promise<number> {
   const { addr, new_len, flags } = r;
   let { old_len } = r;
+  if (vma_lookup(mm, addr) === null) throw EFAULT;
   if (flags & MREMAP_FIXED) {
     await do_munmap(mm, r.new_addr, new_len, put);
     if (old_len > new_len) {
@@ -197,7 +198,6 @@ async function do_mremap(
     await move_vma(mm, vma, addr, old_len, r.new_addr, new_len, put);
     return r.new_addr;
   }
-  if (vma_lookup(mm, addr) === null) throw EFAULT;
   if (old_len >= new_len) {
     if (old_len > new_len) await do_munmap(mm, addr + new_len, old_len - new_len, put);
     return addr;

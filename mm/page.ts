@@ -124,10 +124,12 @@ export function compound_head(p: page): page_struct {
   return nr === 1 ? (p as page_struct) : pfn_to_page(kernel, pfn - (pfn % nr))!;
 }
 
-/** Can the kernel reach the page's bytes? Not once the page map of its device is gone. */
+/**
+ * Can the kernel reach the page's bytes? Not while the frame's device has no page map; a new one
+ * over the same memory makes an old page readable again.
+ */
 export function virt_addr_valid(p: page): boolean {
-  const { kernel, pgmap } = p as page_struct;
-  return pgmap === null || mm_state(kernel).pgmaps.includes(pgmap);
+  return pfn_to_page((p as page_struct).kernel, p.pfn) !== null;
 }
 
 export function get_page(p: page): void {

@@ -143,6 +143,7 @@ export function dax_inode(dev: dax_device): inode {
   const node = new_inode(st.dax_superblock);
   init_special_inode(node, S_IFCHR, d.dev);
   node.i_flags = S_DAX;
+  node.i_data.dax_dev = d;
   d.inode = node;
   return node;
 }

@@ -2,7 +2,14 @@
  * tests/seeds/s0.test.ts - seed S0, "daxfile": what a DAX mapping promises after a power cut and
  * what it costs, and the proposal of files with a static block map. Numbers: SEED-CHECKLIST.
  */
-import { FALLOC_FL_COLLAPSE_RANGE, MAP_SHARED, MS_SYNC, picture } from "../../index.ts";
+import {
+  FALLOC_FL_COLLAPSE_RANGE,
+  Machine,
+  MAP_SHARED,
+  MS_SYNC,
+  O_RDWR,
+  picture,
+} from "../../index.ts";
 import { xa_is_value, xa_load } from "../../kernel/lib/xarray.ts";
 import { lookup_entry, pte_pfn, pte_present } from "../../mm/pgtable.ts";
 import { nr_allocated_pages, nr_volatile_lines } from "../../mm/phys.ts";
@@ -21,6 +28,7 @@ import {
   map,
   media_offset,
   MIB,
+  outcome,
   PAGE,
   read_file,
   snapshot_bytes,
@@ -153,7 +161,60 @@ t(
 );
 
 t.skip("S0.5 a guest's flush does not save the host's block map", "needs virtiofs: a later issue");
-t.skip("S0.6 the same program on device-dax needs no sync", "needs device-dax: a later issue");
+
+/** What a power cut leaves of a record that was flushed (or not), on a file or on device-dax. */
+async function record_on(what: "file" | "device-dax", flush: boolean): Promise<string[]> {
+  const found = new Set<string>();
+  if (what === "file") {
+    const { m, p } = await dax_lab();
+    const a = await map(p, await sparse_file(p, "/mnt/log", 4 * PAGE), 4 * PAGE);
+    await p.store(a, bytes("record"));
+    if (flush) await p.persist(a, 6);
+    for (const media of crash_set(m)) {
+      found.add(await boot_on(media, (q) => read_file(q, "/mnt/log", 6)));
+    }
+  } else {
+    const dimm = { size: 64 * MIB, init_labels: "1.2" as const };
+    const boot = { nvdimm: { dimms: [dimm] }, track_persistence: true };
+    const m = await Machine.boot(boot);
+    await m.tool("ndctl", ["create-namespace", "-r", "region0", "-m", "devdax", "-M", "mem"]);
+    const p = m.process();
+    const a = await map(p, await p.open("/dev/dax0.0", O_RDWR), 2 * MIB);
+    await p.store(a, bytes("record"));
+    if (flush) await p.persist(a, 6);
+    for (const kept of [true, false]) {
+      const media = m.media_snapshot({ lose: true, keep: () => kept });
+      const after = await Machine.boot({ ...boot, media });
+      const q = after.process();
+      const b = await map(q, await q.open("/dev/dax0.0", O_RDWR), 2 * MIB);
+      found.add(text(await q.load(b, 6)));
+    }
+  }
+  return [...found].sort();
+}
+
+t("S0.6 the same program on device-dax needs no sync: what was flushed is found", async () => {
+  const lost = "\0".repeat(6);
+  assert.equal(await record_on("file", true), [lost], "the file does not lead to it");
+  assert.equal(await record_on("device-dax", false), [lost, "record"]);
+  assert.equal(await record_on("device-dax", true), ["record"]);
+});
+
+t("S0.6 device-dax has no file management: mapping is all there is", async () => {
+  const dimm = { size: 64 * MIB, init_labels: "1.2" as const };
+  const m = await Machine.boot({ nvdimm: { dimms: [dimm] } });
+  await m.tool("ndctl", ["create-namespace", "-r", "region0", "-m", "devdax", "-M", "mem"]);
+  const p = m.process();
+  const fd = await p.open("/dev/dax0.0", O_RDWR);
+  const refused: [string, () => unknown][] = [
+    ["EINVAL", () => p.pwrite(fd, bytes("x"), 0)],
+    ["EINVAL", () => p.pread(fd, new Uint8Array(1), 0)],
+    ["EINVAL", () => p.ftruncate(fd, PAGE)],
+    ["EINVAL", () => p.fsync(fd)],
+    ["ENODEV", () => p.fallocate(fd, 0, 0, PAGE)],
+  ];
+  for (const [code, call] of refused) assert.is(await outcome(p, call), code);
+});
 
 // ---- the interface, proposal "daxfile"
 

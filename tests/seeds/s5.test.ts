@@ -354,7 +354,7 @@ t.skip(
 );
 t.skip(
   "S5.13 device-dax usable under a filesystem, famfs (2026)",
-  "needs device-dax: a later issue",
+  "device-dax is here, the driver mode for filesystems on it is not: a later issue",
 );
 t.skip("S5.14 MAP_DIRECT", "needs the proposal map-direct: a later issue");
 t.skip("S5.15 an inode flag that freezes the block map", "needs XFS and a proposal: a later issue");

@@ -2,7 +2,7 @@
 import { suite } from "../lib/suite.ts";
 
 const t = suite("seeds S6");
-const PROPOSALS = "needs the proposals and device-dax: a later issue";
+const PROPOSALS = "needs the proposals: a later issue";
 
 t.skip("S6.1 one workload under six regimes", PROPOSALS);
 t.skip("S6.2 the same inside a guest", "needs virtiofs: a later issue");

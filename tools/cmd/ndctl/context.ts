@@ -53,6 +53,7 @@ const ERROR_TEXTS: Readonly<Record<string, string>> = Object.freeze({
   EIO: "Input/output error",
   ENOTTY: "Inappropriate ioctl for device",
   EAGAIN: "Resource temporarily unavailable",
+  ENOENT: "No such file or directory",
 });
 
 /** What strerror(3) says. */
@@ -156,7 +157,8 @@ const CLAIM_MODES = Object.freeze({ pfn: "fsdax", dax: "devdax", btt: "sector" }
 
 export function namespace_mode(ns: nd_namespace): ns_mode {
   const claim: nd_claim | null = ns.claim;
-  return claim ? CLAIM_MODES[claim.kind] : "raw";
+  if (claim) return CLAIM_MODES[claim.kind];
+  return ns.region.pagemap && !ns.force_raw ? "fsdax" : "raw";
 }
 
 /** `X.Y`, the device's name or "all". */
