@@ -54,7 +54,11 @@ function remove(root: dentry, name: string): void {
   let d: dentry | undefined = root;
   for (const part of name.split("/")) d = d?.d_children.get(part);
   if (d === undefined || d.d_inode === null) return;
-  drop_nlink(d.d_inode);
+  // Whoever has a hard link to the node has no way in by it any more.
+  const node = d.d_inode;
+  node.i_mode -= node.i_mode & 0o777;
+  node.i_uid = node.i_gid = 0;
+  drop_nlink(node);
   d_drop(d);
   const p = dput(d);
   assert(p === undefined, "freeing a device node slept");

@@ -50,7 +50,7 @@ const dirty = async (p: Process, fd: number, index = 0): Promise<boolean> =>
 // ---- 4.15: MAP_SYNC
 
 t("S5.1 which mmap calls accept which flags", async () => {
-  const unknown = 0x8000000;
+  const unknown = 0x200000;
   const ask = async (flags: number, mount: string, o: machine_options = {}) => {
     const { p } = await dax_lab({ mount, ...o });
     const fd = await full_file(p, "/mnt/f", filled(65, PAGE));
