@@ -45,7 +45,7 @@ export interface dev_dax {
   /** Physical address and bytes. */
   readonly start: number;
   readonly size: number;
-  /** Bytes: the size of every mapping's pages, and what lengths and addresses must be aligned to. */
+  /** Bytes: the size of every mapping's pages; addresses and lengths must be multiples of it. */
   readonly align: number;
   /** Number of the character device. */
   readonly dev: number;

@@ -1,6 +1,7 @@
 /**
  * mm/memory/insert.ts - entries that a driver or DAX puts in place. Linux: mm/memory.c (insert_pfn,
- * vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd, insert_pfn_pud), fs/dax.c (dax_pmd_load_hole's part).
+ * vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd, insert_pfn_pud), fs/dax.c
+ * (dax_pmd_load_hole's part).
  *
  * An entry that is there stays, whatever it points to: removing a stale one is the caller's
  * business (unmap_mapping_pages). With `write`, an entry for the same frame becomes writable and

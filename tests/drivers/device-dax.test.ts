@@ -1,7 +1,7 @@
 /**
- * tests/drivers/device-dax.test.ts - device-dax. What Linux 6.1 answered: recorded/*.out beside this
- * file and tests/conformance/cases/device-dax. Below that, what the recording machine could not
- * show: 1 GiB pages (it has no room for one), bad lines of memory, schedules.
+ * tests/drivers/device-dax.test.ts - device-dax. What Linux 6.1 answered: recorded/*.out beside
+ * this file and tests/conformance/cases/device-dax. Below that, what the recording machine could
+ * not show: 1 GiB pages (it has no room for one), bad lines of memory, schedules.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import {
@@ -230,6 +230,22 @@ t("a file of a device that has gone: its mappings fault, new ones are refused", 
   const b = await map(p, await p.open("/dev/dax0.0", O_RDWR), 2 * MIB);
   assert.is(text(await p.load(b, 4)), "kept");
 });
+
+t(
+  "daxctl takes the driver away and brings it back: the same device, the same mapping",
+  async () => {
+    const { m, p, fd } = await dax_lab("2M");
+    const a = await map(p, fd, 4 * MIB);
+    await p.store(a, bytes("kept"));
+    assert.is((await m.tool("daxctl", ["disable-device", "dax0.0"])).status, 0);
+    assert.is(await mapped_by(p, a), null);
+    assert.is(await outcome(p, () => p.load(a, 1)), "SIGBUS");
+    assert.is(await outcome(p, () => map(p, fd, 2 * MIB)), "ENXIO");
+    assert.is((await m.tool("daxctl", ["enable-device", "dax0.0"])).status, 0);
+    assert.is(text(await p.load(a, 4)), "kept");
+    assert.is(await outcome(p, () => map(p, fd, 2 * MIB)), "ok");
+  },
+);
 
 t("a region that does not keep to its alignment is no region", async () => {
   const { m } = await dax_lab("2M");

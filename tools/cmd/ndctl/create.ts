@@ -158,8 +158,8 @@ function default_sector_size(mode: ns_mode, old: nd_namespace | null): number {
 }
 
 /**
- * validate_namespace_options(): what the region can do. `room`: what is taken without a size. Throws
- * Refused or an error number.
+ * validate_namespace_options(): what the region can do. `room`: what is taken without a size.
+ * Throws Refused or an error number.
  */
 function validate(region: nd_region, o: create_options, w: words, room = 0): void {
   const ways = Math.max(1, region.mappings.length);

@@ -162,9 +162,9 @@ async function reconfigure(env: ndctl_env, w: words): Promise<ndctl_result> {
 async function memory(env: ndctl_env, w: words, what: "online" | "offline"): Promise<ndctl_result> {
   const text = "memory operations are not applicable in devdax mode";
   const notes = chosen(env, w).map((c) => `${c.dax!.name}: ${text}\n`);
-  const past = `${what === "online" ? "onlined" : "offlined"} memory for 0 devices\n`;
-  const why = `error ${what === "online" ? "onlining" : "offlining"} memory: ${error_text(ENXIO)}\n`;
-  return { status: exit_status(ENXIO), stdout: "", stderr: notes.join("") + why + past };
+  const [past, ing] = what === "online" ? ["onlined", "onlining"] : ["offlined", "offlining"];
+  const why = `error ${ing} memory: ${error_text(ENXIO)}\n${past} memory for 0 devices\n`;
+  return { status: exit_status(ENXIO), stdout: "", stderr: notes.join("") + why };
 }
 
 async function destroy(env: ndctl_env, w: words): Promise<ndctl_result> {
