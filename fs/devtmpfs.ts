@@ -15,6 +15,8 @@ import { simple_pin } from "./libfs.ts";
 import { ramfs_fill_super, ramfs_get_inode } from "./ramfs/inode.ts";
 import { kill_litter_super, register_filesystem, sget } from "./super.ts";
 
+const TMPFS_MAGIC = 0x01021994;
+
 /** The child of that name, hashed and negative when it is new. */
 function child_of(dir: dentry, name: string): dentry {
   const cached = dir.d_children.get(name);
@@ -52,7 +54,11 @@ function remove(root: dentry, name: string): void {
   let d: dentry | undefined = root;
   for (const part of name.split("/")) d = d?.d_children.get(part);
   if (d === undefined || d.d_inode === null) return;
-  drop_nlink(d.d_inode);
+  // Whoever has a hard link to the node has no way in by it any more.
+  const node = d.d_inode;
+  node.i_mode -= node.i_mode & 0o777;
+  node.i_uid = node.i_gid = 0;
+  drop_nlink(node);
   d_drop(d);
   const p = dput(d);
   assert(p === undefined, "freeing a device node slept");
@@ -61,6 +67,7 @@ function remove(root: dentry, name: string): void {
 function devtmpfs_fill(sb: super_block): void {
   const reg = vfs_of(sb.kernel);
   ramfs_fill_super(sb);
+  sb.s_magic = TMPFS_MAGIC;
   const root = sb.s_root!;
   for (const [name, node] of reg.devnodes) add(root, name, node.mode, node.dev);
   reg.devnode_listener = (name, node) => {

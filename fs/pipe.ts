@@ -55,7 +55,7 @@ import { alloc_file } from "../kernel/vfs/file.ts";
 import { current_time, new_inode } from "../kernel/vfs/inode.ts";
 import { get_next_ino, init_pseudo, vfs_of } from "../kernel/vfs/super.ts";
 import { get_user_pages } from "../mm/gup.ts";
-import { page_to_paddr, pfn_valid, put_page } from "../mm/page.ts";
+import { page_to_paddr, put_page, virt_addr_valid } from "../mm/page.ts";
 import { d_alloc_anon, d_instantiate } from "./dcache.ts";
 import { fd_install, get_unused_fd, with_fd } from "./file.ts";
 import { kern_mount_anon, mntget } from "./mount.ts";
@@ -118,24 +118,18 @@ function drop_buffer(buf: pipe_buffer): void {
   if (buf.page !== null) put_page(buf.page);
 }
 
-/** 0 as well when the page's memory has been taken away: the kernel cannot reach it any more. */
-function copy_buffer(
-  pipe: pipe_inode_info,
-  buf: pipe_buffer,
-  n: number,
-  to: iov_iter,
-): Sometime<number> {
+/** Of a page whose device has gone nothing can be copied. */
+function copy_bytes(buf: pipe_buffer, to: iov_iter, n: number): Sometime<number> {
   if (buf.bytes !== null) return to.copy_to_iter(buf.bytes, buf.offset, n);
   const page = buf.page!;
-  if (!pfn_valid(pipe.kernel, page.pfn)) return 0;
-  return to.copy_phys_to_iter(page_to_paddr(page) + buf.offset, n);
+  return virt_addr_valid(page) ? to.copy_phys_to_iter(page_to_paddr(page) + buf.offset, n) : 0;
 }
 
 /** Bytes of the first buffer to the reader. */
 async function copy_out(pipe: pipe_inode_info, to: iov_iter): Promise<number> {
   const buf = pipe.bufs[0]!;
   const n = Math.min(buf.len, to.count);
-  const done = await copy_buffer(pipe, buf, n, to);
+  const done = await copy_bytes(buf, to, n);
   buf.offset += done;
   buf.len -= done;
   if (buf.len === 0) {

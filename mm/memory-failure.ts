@@ -53,7 +53,7 @@ export { soft_offline_page } from "./memory-failure/page.ts";
 /** Unmaps what is lost, as much as the largest mapping covers, and sends the signals. */
 async function unmap_and_kill(
   list: to_kill[],
-  page: page,
+  pfn: number,
   mapping: address_space,
   index: number,
   flags: number,
@@ -65,7 +65,7 @@ async function unmap_and_kill(
     const p = unmap_mapping_range(mapping, at - (at % size), size, false);
     if (p) await p;
   }
-  if (flags & (MF_MUST_KILL | MF_MEM_PRE_REMOVE)) kill_procs(kernel, list, page.pfn, flags);
+  if (flags & (MF_MUST_KILL | MF_MEM_PRE_REMOVE)) kill_procs(kernel, list, pfn, flags);
 }
 
 function hop(kernel: Kernel, name: string, who: string, what: string, err: unknown): void {
@@ -75,27 +75,30 @@ function hop(kernel: Kernel, name: string, who: string, what: string, err: unkno
 }
 
 /** Who has the page mapped loses it and hears of it. The page's entry is locked: it stays put. */
-async function kill_users(kernel: Kernel, page: page, flags: number): Promise<void> {
+async function kill_users(kernel: Kernel, page: page, pfn: number, flags: number): Promise<void> {
   note_access(kernel, page, true);
   page.flags |= PG_hwpoison;
   const { mapping, index } = page;
   assert(mapping, "memory failure: the page has no file any more");
   const list = await collect_procs_file(page, mapping, index, true);
   const must = flags | MF_ACTION_REQUIRED | MF_MUST_KILL;
-  await unmap_and_kill(list, page, mapping, index, must);
+  await unmap_and_kill(list, pfn, mapping, index, must);
 }
 
-/** Nobody above knows the owner of the page: the page's own file does. Throws EBUSY. */
+/**
+ * Nobody above knows the owner of the page: the page's own file does. Of a huge page of device-dax
+ * all is lost, and its first address is the one that is told. Throws EBUSY.
+ */
 async function mf_generic_kill_procs(kernel: Kernel, bad: page, flags: number): Promise<void> {
   const ops = kernel.dax_mm_ops;
   const page = compound_head(bad);
   note_access(kernel, page, false);
   if (!page.mapping?.host) throw EBUSY;
-  if (!guarded(kernel, "mf_dax_entry_lock")) return await kill_users(kernel, page, flags);
+  if (!guarded(kernel, "mf_dax_entry_lock")) return await kill_users(kernel, page, bad.pfn, flags);
   const cookie = await ops?.lock_page?.(page);
   if (cookie === null || cookie === undefined) throw EBUSY;
   try {
-    await kill_users(kernel, page, flags);
+    await kill_users(kernel, page, bad.pfn, flags);
   } finally {
     ops!.unlock_page!(page, cookie);
   }
@@ -123,7 +126,7 @@ export async function mf_dax_kill_procs(
       if (!page) continue;
       if (!pre_remove) page.flags |= PG_hwpoison;
       const list = await collect_procs_file(page, mapping, i, true, pre_remove);
-      await unmap_and_kill(list, page, mapping, i, flags);
+      await unmap_and_kill(list, page.pfn, mapping, i, flags);
     } finally {
       ops!.unlock_mapping_entry!(mapping, i, locked.cookie);
     }

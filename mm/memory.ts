@@ -28,4 +28,9 @@ export {
 } from "./memory/rmap.ts";
 export { FAULT, fault_ctx, vm_normal_page, vmf_pmd, vmf_pmd_is_table } from "./memory/vmf.ts";
 export { finish_mkwrite_fault } from "./memory/wp.ts";
-export { __split_huge_pmd, vma_adjust_trans_huge, zap_page_range_single } from "./memory/zap.ts";
+export {
+  __split_huge_pmd,
+  split_huge_puds,
+  vma_adjust_trans_huge,
+  zap_page_range_single,
+} from "./memory/zap.ts";

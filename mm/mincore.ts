@@ -6,6 +6,7 @@ import { capable, current_cred } from "../kernel/cred.ts";
 import { CAP_FOWNER } from "../kernel/include/cred.ts";
 import { xa_is_value, xa_load } from "../kernel/lib/xarray.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
+import { split_huge_puds } from "./memory/zap.ts";
 import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { PageUptodate } from "./page.ts";
 import { geometry, walk_page_range } from "./pgtable.ts";
@@ -35,6 +36,7 @@ function mincore_vma(vma: vm_area_struct, from: number, to: number, out: Uint8Ar
     return;
   }
   const slot = (addr: number) => (addr - from) / page_size;
+  split_huge_puds(mm, from, to);
   walk_page_range(mm, from, to, {
     pte(table, first, last, addr) {
       for (let i = first; i < last; i++, addr += page_size) {

@@ -47,7 +47,7 @@ export function change_protection(vma: vm_area_struct, start: number, end: numbe
   const mm = vma.vm_mm;
   const prot = vma.vm_page_prot;
   let changed = false;
-  const { pmd_size } = geometry(mm);
+  const { pmd_size, pud_size } = geometry(mm);
   // A huge entry that sticks out goes before the walk: splitting takes the lock itself.
   for (const edge of [start, end]) {
     if (edge % pmd_size !== 0) __split_huge_pmd(mm, edge);
@@ -65,8 +65,10 @@ export function change_protection(vma: vm_area_struct, start: number, end: numbe
         changed = true;
       }
     },
-    huge(leaf, i) {
-      leaf[i] = pte_modify(leaf[i]!, prot);
+    huge(leaf, i, _addr, size) {
+      // A 1 GiB entry looks like a broken table to this walk: the kernel takes it out.
+      if (size === pud_size) mm.kernel.pr_err("mm: bad pud cleared");
+      leaf[i] = size === pud_size ? 0 : pte_modify(leaf[i]!, prot);
       changed = true;
     },
   });

@@ -18,6 +18,8 @@ import {
   pmd_index,
   pte_alloc,
   pte_index,
+  pud_alloc,
+  pud_index,
   walk_page_range,
 } from "./pgtable.ts";
 import { task_rlimit } from "./rlimit.ts";
@@ -50,8 +52,13 @@ export function move_page_tables(mm: mm_struct, from: number, to: number, len: n
     },
     huge(leaf, i, addr, size, a, b) {
       const dst = addr - from + to;
-      const whole = b - a === size && size === g.pmd_size && dst % size === 0;
-      if (whole) {
+      const whole = b - a === size && dst % size === 0;
+      if (whole && size === g.pud_size) {
+        const pud = pud_alloc(mm, g, dst);
+        const di = pud_index(g, dst);
+        pud.child[di] = null;
+        pud.leaf[di] = leaf[i]!;
+      } else if (whole) {
         const pmd = pmd_alloc(mm, g, dst);
         const di = pmd_index(g, dst);
         pmd.child[di] = null;
@@ -180,6 +187,7 @@ async function do_mremap(
 ): Promise<number> {
   const { addr, new_len, flags } = r;
   let { old_len } = r;
+  if (vma_lookup(mm, addr) === null) throw EFAULT;
   if (flags & MREMAP_FIXED) {
     await do_munmap(mm, r.new_addr, new_len, put);
     if (old_len > new_len) {
@@ -190,7 +198,6 @@ async function do_mremap(
     await move_vma(mm, vma, addr, old_len, r.new_addr, new_len, put);
     return r.new_addr;
   }
-  if (vma_lookup(mm, addr) === null) throw EFAULT;
   if (old_len >= new_len) {
     if (old_len > new_len) await do_munmap(mm, addr + new_len, old_len - new_len, put);
     return addr;

@@ -1,8 +1,9 @@
 /**
  * mm/page.ts - descriptors of page frames. Linux: mm/page_alloc.c, include/linux/{mm,page-flags}.h,
  * mm/memremap.c.
- * Differs: a descriptor is an object found by pfn in a Map; there are no compound pages (folios of
- * one page), no zones, no reclaim. Allocation fails with ENOMEM only when DRAM is used up.
+ * Differs: a descriptor is an object found by pfn in a Map; huge pages exist only of devices
+ * (dev_pagemap.vmemmap_shift), and each of their frames has a descriptor with counts of its own; no
+ * zones, no reclaim. Allocation fails with ENOMEM only when DRAM is used up.
  *
  * References: a page cache entry holds one, each PTE of a page with rmap holds one, each user in
  * flight one. A device page of an fsdax namespace rests at 1; each pin adds one, and falling back
@@ -111,19 +112,27 @@ export function pfn_to_page(kernel: Kernel, pfn: number): page_struct | null {
   return null;
 }
 
-/** The page that stands for all frames of a compound page: only device-dax has such. */
-export function compound_head(p: page): page_struct {
-  const { kernel, pfn, pgmap } = p as page_struct;
-  const nr = 2 ** (pgmap?.vmemmap_shift ?? 0);
-  return nr === 1 ? (p as page_struct) : pfn_to_page(kernel, pfn - (pfn % nr))!;
-}
-
 export function pfn_valid(kernel: Kernel, pfn: number): boolean {
   return pfn_to_page(kernel, pfn) !== null;
 }
 
 export function is_device_page(p: page): boolean {
   return (p as page_struct).pgmap !== null;
+}
+
+/** The page that stands for a huge device page as a whole; any other page itself. */
+export function compound_head(p: page): page_struct {
+  const { kernel, pfn, pgmap } = p as page_struct;
+  const nr = 2 ** (pgmap?.vmemmap_shift ?? 0);
+  return nr === 1 ? (p as page_struct) : pfn_to_page(kernel, pfn - (pfn % nr))!;
+}
+
+/**
+ * Can the kernel reach the page's bytes? Not while the frame's device has no page map; a new one
+ * over the same memory makes an old page readable again.
+ */
+export function virt_addr_valid(p: page): boolean {
+  return pfn_to_page((p as page_struct).kernel, p.pfn) !== null;
 }
 
 export function get_page(p: page): void {

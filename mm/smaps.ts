@@ -3,6 +3,7 @@ import * as V from "../kernel/include/mm_types.ts";
 import type { mm_struct, page, vm_area_struct } from "../kernel/include/mm_types.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { vm_normal_page } from "./memory/vmf.ts";
+import { split_huge_puds } from "./memory/zap.ts";
 import { PageAnon, PageDirty, pfn_to_page } from "./page.ts";
 import {
   geometry,
@@ -130,6 +131,7 @@ export function smaps_vma(vma: vm_area_struct): smaps_entry {
     THPeligible: 0,
   };
   const kib = g.page_size / 1024;
+  split_huge_puds(mm, vma.vm_start, vma.vm_end);
   walk_page_range(mm, vma.vm_start, vma.vm_end, {
     pte(table, first, last) {
       for (let i = first; i < last; i++) {
@@ -200,6 +202,7 @@ export function pagemap(mm: mm_struct, addr: number, len: number): Uint8Array {
   const out = new Uint8Array(Math.ceil(len / page_size));
   const slot = (a: number) => (a - addr) / page_size;
   const end = addr + out.length * page_size;
+  split_huge_puds(mm, addr, end);
   for (const vma of vmas_in(mm, addr, end)) {
     walk_page_range(mm, Math.max(addr, vma.vm_start), Math.min(end, vma.vm_end), {
       pte(table, first, last, at) {

@@ -1,21 +1,25 @@
 /**
- * drivers/dax/device.ts - device-dax: a range of memory as a character device that can only be
- * mapped. Linux: drivers/dax/device.c, drivers/dax/bus.c (kill_dev_dax).
+ * drivers/dax/device.ts - device-dax: memory as a character device that can only be mapped. Linux:
+ * drivers/dax/device.c.
  *
- * Reading order: dev_dax_probe() -> dax_open(), dax_mmap() -> dev_dax_huge_fault() ->
- * kill_dev_dax().
+ * Reading order: dev_dax_probe() -> dax_open() -> dax_mmap() -> dev_dax_huge_fault() ->
+ * dev_dax_remove().
  *
- * No filesystem, no page cache, no block map: page N of the file is page N of the range. All
- * mappings are made of entries of one size, the device's alignment, so a mapping has to start, end
- * and be split there.
+ * There is no file system: page n of the file is page n of the range, for ever. So a fault needs no
+ * block map and no entry lock, and a store that is flushed is durable; fsync and msync have nothing
+ * to do and are refused. In return everything is done in one size: mappings of shared memory only,
+ * whose ends are multiples of the alignment (4 KiB, 2 MiB, 1 GiB), filled by pages of exactly that
+ * size. A fault that would need another size is a SIGBUS.
  *
- * Locks: a fault looks at `alive` and enters its entry inside dax_read_lock(); kill_dax() waits for
- * such sections, so after it nothing new is mapped, and unmapping what is there takes everything
- * away.
+ * Locks: a fault, and the check at mmap, is in a dax_read_lock() section: after kill_dax() none
+ * finds the device alive.
+ * Invariant: all files of a device share one mapping (that of the DAX device's inode, whichever
+ * node was opened), so that unmap_mapping_range() reaches all of them.
  */
-import type { dax_device } from "../../kernel/include/dax.ts";
-import { EINVAL, ENXIO } from "../../kernel/include/errno.ts";
-import { S_DAX, type file, type file_operations, type inode } from "../../kernel/include/fs.ts";
+import { EINVAL, ENOMEM, ENXIO } from "../../kernel/include/errno.ts";
+import type { Errno } from "../../kernel/include/errno.ts";
+import { S_DAX } from "../../kernel/include/fs.ts";
+import type { file, file_operations, inode } from "../../kernel/include/fs.ts";
 import { MAP_SYNC } from "../../kernel/include/mman.ts";
 import {
   FAULT_FLAG_WRITE,
@@ -25,23 +29,14 @@ import {
   VM_MAYSHARE,
 } from "../../kernel/include/mm_types.ts";
 import type {
-  dev_pagemap,
+  address_space_operations,
   vm_area_struct,
   vm_fault,
   vm_operations_struct,
 } from "../../kernel/include/mm_types.ts";
-import { S_IFCHR } from "../../kernel/include/stat.ts";
-import type { Kernel } from "../../kernel/kernel.ts";
+import { register_chrdev, unregister_chrdev } from "../../kernel/vfs/devnode.ts";
 import {
-  devnode_create,
-  devnode_delete,
-  register_chrdev,
-  unregister_chrdev,
-} from "../../kernel/vfs/devnode.ts";
-import { init_special_inode, new_inode } from "../../kernel/vfs/inode.ts";
-import { init_pseudo } from "../../kernel/vfs/super.ts";
-import {
-  unmap_mapping_range,
+  FAULT,
   vma_is_dax,
   vmf_insert_mixed,
   vmf_insert_pfn_pmd,
@@ -49,117 +44,75 @@ import {
 } from "../../mm/memory.ts";
 import { compound_head, memremap_pages, memunmap_pages, pfn_to_page } from "../../mm/page.ts";
 import { mm_get_unmapped_area } from "../../mm/unmapped_area.ts";
-import {
-  alloc_dax,
-  dax_alive,
-  dax_read_lock,
-  dax_read_unlock,
-  dax_state,
-  kill_dax,
-  put_dax,
-} from "./super.ts";
+import { linear_page_index } from "../../mm/vma.ts";
+import type { dax_device_driver, dev_dax } from "./bus.ts";
+import { kill_dev_dax } from "./bus.ts";
+import { dax_get, dax_inode, dax_read_lock, dax_read_unlock, put_dax, run_dax } from "./super.ts";
 
-const DAXFS_MAGIC = 0x64646178;
+const dev_dax_of = (f: file): dev_dax => f.private_data as dev_dax;
 
-/** A range of memory as a character device. Immutable but for what `dax_dev` says. */
-export interface dev_dax {
-  readonly kernel: Kernel;
-  /** "dax0.0", also its node below /dev. */
-  readonly name: string;
-  /** Number of the node: MKDEV. */
-  readonly dev: number;
-  /** Physical address and bytes. */
-  readonly start: number;
-  readonly size: number;
-  /** Bytes of one entry: a page, 2 MiB or 1 GiB. */
-  readonly align: number;
-  readonly dax_dev: dax_device;
-  readonly pgmap: dev_pagemap;
-  /** Whose mapping all open files share: it finds every process that has the device mapped. */
-  inode: inode | null;
+/** Is the vma one that this device maps? The error, or null. In a read section. */
+function check_vma(dev_dax: dev_dax, vma: vm_area_struct, func: string): Errno | null {
+  const { kernel, align } = dev_dax;
+  if (!dev_dax.dax_dev.alive) return ENXIO;
+  let why = "";
+  if (!(vma.vm_flags & VM_MAYSHARE)) why = "attempted private mapping";
+  else if (vma.vm_start % align !== 0 || vma.vm_end % align !== 0) {
+    const [start, end, mask] = [vma.vm_start, vma.vm_end, align - 1].map((n) => n.toString(16));
+    why = `unaligned vma (0x${start} - 0x${end}, 0x${mask})`;
+  } else if (!vma_is_dax(vma)) why = "vma is not DAX capable";
+  if (why === "") return null;
+  kernel.pr_info(`device_dax ${dev_dax.name}: ${kernel.current.comm}: ${func}: fail, ${why}`);
+  return EINVAL;
 }
 
-function dev_dax_of(f: file): dev_dax {
-  return f.private_data as dev_dax;
+/** Physical address of `size` bytes at page `pgoff` of the file; -1: not all of them are there. */
+function dax_pgoff_to_phys(dev_dax: dev_dax, pgoff: number, size: number): number {
+  const off = pgoff * dev_dax.kernel.PAGE_SIZE;
+  return off + size <= dev_dax.size ? dev_dax.start + off : -1;
 }
 
-/** Made at the first open: the pseudo filesystem needs the VFS, which boots after the drivers. */
-function dax_inode(d: dev_dax): inode {
-  if (d.inode !== null) return d.inode;
-  const st = dax_state(d.kernel);
-  st.dax_sb ??= init_pseudo(d.kernel, "dax", DAXFS_MAGIC);
-  const inode = new_inode(st.dax_sb);
-  init_special_inode(inode, S_IFCHR, d.dev);
-  inode.i_flags = S_DAX;
-  d.inode = inode;
-  return inode;
-}
-
-/** May this be mapped, or still be used? Throws ENXIO (device gone), EINVAL. */
-function check_vma(d: dev_dax, vma: vm_area_struct, who: string): void {
-  if (!dax_alive(d.dax_dev)) throw ENXIO;
-  const refuse = (why: string): never => {
-    d.kernel.pr_info(`dax ${d.name}: ${d.kernel.current.comm}: ${who}: fail, ${why}`);
-    throw EINVAL;
-  };
-  if ((vma.vm_flags & VM_MAYSHARE) === 0) refuse("attempted private mapping");
-  if (vma.vm_start % d.align !== 0 || vma.vm_end % d.align !== 0) {
-    const hex = (n: number): string => `0x${n.toString(16)}`;
-    refuse(`unaligned vma (${hex(vma.vm_start)} - ${hex(vma.vm_end)}, ${hex(d.align - 1)})`);
-  }
-  if (!vma_is_dax(vma)) refuse("vma is not DAX capable");
-}
-
-/** Where `size` bytes at page `pgoff` are, or -1: not wholly in the range. */
-function dax_pgoff_to_phys(d: dev_dax, pgoff: number, size: number): number {
-  const off = pgoff * d.kernel.PAGE_SIZE;
-  return off + size <= d.size ? d.start + off : -1;
-}
-
-/** Memory failure comes from the frame and looks here for the processes that have it mapped. */
+/** Tells the page where it is mapped, once: what memory_failure() goes by. */
 function dax_set_mapping(vmf: vm_fault, pfn: number, pgoff: number): void {
-  const { kernel } = vmf.vma.vm_mm;
-  const found = pfn_to_page(kernel, pfn);
-  if (found === null) return;
-  const page = compound_head(found);
-  if (page.mapping !== null) return;
-  page.mapping = vmf.vma.vm_file!.f_mapping;
+  const f = vmf.vma.vm_file!;
+  const page = compound_head(pfn_to_page(f.kernel, pfn)!);
+  if (page.mapping) return;
+  page.mapping = f.f_mapping;
   page.index = pgoff;
 }
 
-function fault_in(d: dev_dax, vmf: vm_fault, order: number): number {
+/** Puts an entry of 2^order pages in place, if that is the device's size. */
+function fault_of_order(dev_dax: dev_dax, vmf: vm_fault, order: number): number {
+  const { PAGE_SIZE } = dev_dax.kernel;
   const { vma } = vmf;
-  const { PAGE_SIZE } = d.kernel;
   const size = PAGE_SIZE * 2 ** order;
-  try {
-    check_vma(d, vma, "fault");
-  } catch {
-    return VM_FAULT_SIGBUS;
-  }
-  if (size < d.align) return VM_FAULT_SIGBUS;
-  if (size > d.align) return order === 0 ? VM_FAULT_SIGBUS : VM_FAULT_FALLBACK;
-  const base = vmf.address - (vmf.address % size);
-  if (base < vma.vm_start || base + size > vma.vm_end) return VM_FAULT_SIGBUS;
-  const pgoff = vma.vm_pgoff + (base - vma.vm_start) / PAGE_SIZE;
-  const phys = dax_pgoff_to_phys(d, pgoff, size);
+  if (check_vma(dev_dax, vma, "dev_dax_huge_fault")) return VM_FAULT_SIGBUS;
+  if (size < dev_dax.align) return VM_FAULT_SIGBUS;
+  if (size > dev_dax.align) return VM_FAULT_FALLBACK;
+  const addr = vmf.address - (vmf.address % size);
+  if (addr < vma.vm_start || addr + size > vma.vm_end) return VM_FAULT_SIGBUS;
+  const pgoff = linear_page_index(vma, addr);
+  const phys = dax_pgoff_to_phys(dev_dax, pgoff, size);
   if (phys < 0) return VM_FAULT_SIGBUS;
   const pfn = phys / PAGE_SIZE;
+  // A file offset that is not a multiple of the alignment is taken, and then has no effect: a huge
+  // entry begins where a huge page does.
   dax_set_mapping(vmf, pfn, pgoff);
-  if (order === 0) return vmf_insert_mixed(vma, vmf.address, pfn);
   const write = (vmf.flags & FAULT_FLAG_WRITE) !== 0;
-  const pud = size > PAGE_SIZE * (PAGE_SIZE / 8);
-  return pud ? vmf_insert_pfn_pud(vmf, pfn, write) : vmf_insert_pfn_pmd(vmf, pfn, write);
+  if (order === 0) return vmf_insert_mixed(vma, addr, pfn);
+  if (order === FAULT(vmf).g.pmd_order) return vmf_insert_pfn_pmd(vmf, pfn, write);
+  return vmf_insert_pfn_pud(vmf, pfn, write);
 }
 
 function dev_dax_huge_fault(vmf: vm_fault, order: number): number {
-  const d = dev_dax_of(vmf.vma.vm_file!);
-  const id = dax_read_lock(d.kernel);
-  const ret = fault_in(d, vmf, order);
-  dax_read_unlock(d.kernel, id);
+  const dev_dax = dev_dax_of(vmf.vma.vm_file!);
+  const id = dax_read_lock(dev_dax.kernel);
+  const ret = fault_of_order(dev_dax, vmf, order);
+  dax_read_unlock(dev_dax.kernel, id);
   return ret;
 }
 
-export const dev_dax_vm_ops: vm_operations_struct = Object.freeze({
+const dax_vm_ops: vm_operations_struct = Object.freeze({
   name: "dax_vm_ops",
   fault: (vmf: vm_fault) => dev_dax_huge_fault(vmf, 0),
   huge_fault: dev_dax_huge_fault,
@@ -170,18 +123,19 @@ export const dev_dax_vm_ops: vm_operations_struct = Object.freeze({
 });
 
 function dax_mmap(f: file, vma: vm_area_struct): void {
-  const d = dev_dax_of(f);
-  const id = dax_read_lock(d.kernel);
-  try {
-    check_vma(d, vma, "dax_mmap");
-  } finally {
-    dax_read_unlock(d.kernel, id);
-  }
-  vma.vm_ops = dev_dax_vm_ops;
+  const dev_dax = dev_dax_of(f);
+  const id = dax_read_lock(dev_dax.kernel);
+  const err = check_vma(dev_dax, vma, "dax_mmap");
+  dax_read_unlock(dev_dax.kernel, id);
+  if (err) throw err;
+  vma.vm_ops = dax_vm_ops;
   vma.vm_flags |= VM_HUGEPAGE;
 }
 
-/** Without a hint: a place congruent to the offset, if a whole entry fits into the mapping. */
+/**
+ * An address that is congruent to the file offset modulo the alignment, for a mapping that holds at
+ * least one aligned piece. A hint is the caller's business.
+ */
 function dax_get_unmapped_area(
   f: file,
   addr: number,
@@ -192,68 +146,75 @@ function dax_get_unmapped_area(
   const { align, kernel } = dev_dax_of(f);
   const mm = kernel.current.mm!;
   const off = pgoff * kernel.PAGE_SIZE;
-  const aligned = Math.ceil(off / align) * align;
-  const holds_one = off + len - aligned >= align;
-  if (addr !== 0 || !holds_one) return mm_get_unmapped_area(mm, addr, len, flags);
-  const at = mm_get_unmapped_area(mm, addr, len + align, flags);
-  return at + ((((off - at) % align) + align) % align);
+  const first = Math.ceil(off / align) * align;
+  if (addr === 0 && off + len - first >= align) {
+    const at = roomy_area(f, len + align, flags);
+    if (at !== null) return at + ((((off - at) % align) + align) % align);
+  }
+  return mm_get_unmapped_area(mm, addr, len, flags);
 }
 
-/** The node's number leads here: one table of operations a device, so that open() knows which. */
-function dax_fops(d: dev_dax): file_operations {
+function roomy_area(f: file, len: number, flags: number): number | null {
+  try {
+    return mm_get_unmapped_area(f.kernel.current.mm!, 0, len, flags);
+  } catch (e) {
+    if (e !== ENOMEM) throw e;
+    return null;
+  }
+}
+
+/** Nothing is ever written back: stores are durable by themselves once flushed. */
+const dev_dax_aops: address_space_operations = Object.freeze({
+  name: "dev_dax_aops",
+  dirty_folio: () => false,
+});
+
+/** Neither read nor write nor fsync: the callers of what is not here get EINVAL or ENODEV. */
+function make_fops(dev_dax: dev_dax): file_operations {
   return Object.freeze({
     name: "dax_fops",
-    mmap_supported_flags: MAP_SYNC,
     llseek: (f: file) => f.f_pos,
     open(node: inode, f: file): void {
-      f.f_mapping = dax_inode(d).i_mapping;
-      f.private_data = d;
+      const { i_mapping } = dax_inode(dev_dax.dax_dev);
+      i_mapping.a_ops = dev_dax_aops;
+      node.i_mapping = i_mapping;
       node.i_flags = S_DAX;
+      f.f_mapping = i_mapping;
+      f.private_data = dev_dax;
+      dax_get(dev_dax.dax_dev);
     },
-    mmap: dax_mmap,
+    release: () => put_dax(dev_dax.dax_dev),
     get_unmapped_area: dax_get_unmapped_area,
+    mmap: dax_mmap,
+    mmap_supported_flags: MAP_SYNC,
   });
 }
 
-export interface dev_dax_options {
-  name: string;
-  dev: number;
-  start: number;
-  size: number;
-  align: number;
-}
-
-/** Binds the driver: descriptors for the memory, a node below /dev. */
-export function dev_dax_probe(kernel: Kernel, o: dev_dax_options): dev_dax {
-  const start_pfn = o.start / kernel.PAGE_SIZE;
-  const pgmap: dev_pagemap = {
-    start_pfn,
-    nr: o.size / kernel.PAGE_SIZE,
-    type: "generic",
-    vmemmap_shift: Math.log2(o.align / kernel.PAGE_SIZE),
-    owner: o.name,
+function dev_dax_probe(dev_dax: dev_dax): void {
+  const { kernel, align, start, size } = dev_dax;
+  const { PAGE_SIZE } = kernel;
+  dev_dax.pgmap = {
+    start_pfn: start / PAGE_SIZE,
+    nr: size / PAGE_SIZE,
+    type: "devdax",
+    vmemmap_shift: Math.log2(align / PAGE_SIZE),
+    owner: dev_dax,
   };
-  const dax_dev = alloc_dax(kernel, null, null, start_pfn, o.name);
-  const d: dev_dax = { kernel, ...o, dax_dev, pgmap, inode: null };
-  memremap_pages(kernel, pgmap);
-  register_chrdev(kernel, o.dev, dax_fops(d));
-  devnode_create(kernel, o.name, S_IFCHR | 0o600, o.dev);
-  return d;
+  memremap_pages(kernel, dev_dax.pgmap);
+  register_chrdev(kernel, dev_dax.dev, make_fops(dev_dax));
+  run_dax(dev_dax.dax_dev);
 }
 
-/**
- * Unbinds: nobody can map it any more, and every mapping is emptied, so accesses get SIGBUS. Pages
- * that are pinned are not waited for.
- */
-export async function kill_dev_dax(d: dev_dax): Promise<void> {
-  await kill_dax(d.dax_dev);
-  if (d.inode !== null) {
-    const p = unmap_mapping_range(d.inode.i_mapping, 0, 0, true);
-    if (p) await p;
-  }
-  devnode_delete(d.kernel, d.name);
-  unregister_chrdev(d.kernel, d.dev);
-  const q = memunmap_pages(d.kernel, d.pgmap);
-  if (q) await q;
-  put_dax(d.dax_dev);
+async function dev_dax_remove(dev_dax: dev_dax): Promise<void> {
+  await kill_dev_dax(dev_dax);
+  unregister_chrdev(dev_dax.kernel, dev_dax.dev);
+  const p = memunmap_pages(dev_dax.kernel, dev_dax.pgmap!);
+  if (p) await p;
+  dev_dax.pgmap = null;
 }
+
+export const device_dax_driver: dax_device_driver = Object.freeze({
+  name: "device_dax",
+  probe: dev_dax_probe,
+  remove: dev_dax_remove,
+});

@@ -1,7 +1,7 @@
 /**
  * drivers/dax/super.ts - the DAX device: what stands between a filesystem and a memory driver.
- * Linux: drivers/dax/super.c, include/linux/dax.h. Differs: no inode of its own (a reference count
- * does its work), and a "kernel address" is a physical address.
+ * Linux: drivers/dax/super.c, include/linux/dax.h. Differs: its inode is made when somebody needs
+ * one (a reference count does the rest of its work), and a "kernel address" is a physical address.
  *
  * Reading order: alloc_dax() -> fs_dax_get_by_bdev() -> dax_direct_access() -> kill_dax()
  *
@@ -13,7 +13,7 @@
  *
  * Invariants: the holder is claimed by compare-and-swap, its operations are stored after it (so a
  * notification that comes in between sees a holder without operations: EOPNOTSUPP). A dead device
- * never comes back: holder and operations stay cleared.
+ * has neither. Only the driver of a device-dax device brings it (back) to life, with run_dax().
  */
 import type { block_device, gendisk } from "../../kernel/include/blkdev.ts";
 import type {
@@ -23,7 +23,8 @@ import type {
   dax_range,
 } from "../../kernel/include/dax.ts";
 import { EINVAL, EIO, ENXIO, EOPNOTSUPP, ERANGE, is_errno } from "../../kernel/include/errno.ts";
-import type { Sometime, fs_dax_info, super_block } from "../../kernel/include/fs.ts";
+import { S_DAX } from "../../kernel/include/fs.ts";
+import type { Sometime, fs_dax_info, inode, super_block } from "../../kernel/include/fs.ts";
 import type { percpu_rw_semaphore, srcu_struct } from "../../kernel/include/locks.ts";
 import type { page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
@@ -39,16 +40,22 @@ import { type dax_marks, new_dax_marks, set_dax_holder_rwsem } from "./holder.ts
 import { guarded } from "../../kernel/guards.ts";
 import { lock_class } from "../../kernel/locking/lock.ts";
 import { srcu } from "../../kernel/locking/srcu.ts";
+import { MINOR, MKDEV, S_IFCHR } from "../../kernel/include/stat.ts";
+import { init_special_inode, new_inode } from "../../kernel/vfs/inode.ts";
+import { init_pseudo } from "../../kernel/vfs/super.ts";
 
 const DAX_SRCU = lock_class("dax_srcu");
+const DAX_MAJOR = 252;
+const DAXFS_MAGIC = 0x64646178;
 
 export interface dax_state {
   readonly dax_srcu: srcu_struct;
   /** Which disk has which device. */
   readonly dax_hosts: Map<gendisk, dax_device_object>;
-  next_minor: number;
-  /** The pseudo filesystem of device-dax inodes; made when first needed. */
-  dax_sb: super_block | null;
+  /** Minor numbers in use: the lowest free one is given next. */
+  readonly minors: Set<number>;
+  /** The pseudo filesystem of the devices' inodes; made with the first. */
+  dax_superblock: super_block | null;
   /** fs/dax: wakes who waits for a page of an fsdax device to fall idle. */
   page_idle: ((page: page) => void) | null;
 }
@@ -57,8 +64,8 @@ export function dax_state(kernel: Kernel): dax_state {
   kernel.dax_state ??= {
     dax_srcu: new srcu(kernel.machine, DAX_SRCU),
     dax_hosts: new Map(),
-    next_minor: 0,
-    dax_sb: null,
+    minors: new Set(),
+    dax_superblock: null,
     page_idle: null,
   } satisfies dax_state;
   return kernel.dax_state as dax_state;
@@ -69,6 +76,8 @@ class dax_device_object implements dax_device {
   readonly name: string;
   readonly ops: dax_operations | null;
   readonly base_pfn: number; // immutable
+  /** Of the character device that a device-dax device is; every device takes one. */
+  readonly dev: number;
   private_data: unknown;
   alive = true; // cleared once, by kill_dax()
   synchronous = false;
@@ -80,19 +89,20 @@ class dax_device_object implements dax_device {
   holder_rwsem: percpu_rw_semaphore | null = null;
   refs = 1;
   readonly marks: dax_marks;
+  inode: inode | null = null;
 
   constructor(
     kernel: Kernel,
     name: string,
     ops: dax_operations | null,
-    base_pfn: number,
-    data: unknown,
+    pfn: number,
+    minor: number,
   ) {
     this.kernel = kernel;
     this.name = name;
     this.ops = ops;
-    this.base_pfn = base_pfn;
-    this.private_data = data;
+    this.base_pfn = pfn;
+    this.dev = MKDEV(DAX_MAJOR, minor);
     this.marks = new_dax_marks(kernel, name);
     if (kernel.proposals.dax_holder_rwsem) set_dax_holder_rwsem(this);
   }
@@ -109,7 +119,10 @@ export function dax_read_unlock(kernel: Kernel, id: number): void {
   dax_state(kernel).dax_srcu.read_unlock(id);
 }
 
-/** A live device over memory whose page 0 is frame `base_pfn`. */
+/**
+ * A live device over memory whose page 0 is frame `base_pfn`. Without operations (device-dax) there
+ * is no direct access for others.
+ */
 export function alloc_dax(
   kernel: Kernel,
   private_data: unknown,
@@ -117,9 +130,42 @@ export function alloc_dax(
   base_pfn: number,
   name?: string,
 ): dax_device {
-  const st = dax_state(kernel);
-  const minor = st.next_minor++;
-  return new dax_device_object(kernel, name ?? `dax${minor}`, ops, base_pfn, private_data);
+  const { minors } = dax_state(kernel);
+  let minor = 0;
+  while (minors.has(minor)) minor++;
+  minors.add(minor);
+  const dev = new dax_device_object(kernel, name ?? `dax${minor}`, ops, base_pfn, minor);
+  dev.private_data = private_data;
+  return dev;
+}
+
+/** The number of its character device (MKDEV). */
+export function dax_devt(dev: dax_device): number {
+  return (dev as dax_device_object).dev;
+}
+
+/** The inode whose mapping all files of a device-dax device share. */
+export function dax_inode(dev: dax_device): inode {
+  const d = dev as dax_device_object;
+  if (d.inode) return d.inode;
+  const st = dax_state(d.kernel);
+  st.dax_superblock ??= init_pseudo(d.kernel, "dax", DAXFS_MAGIC);
+  const node = new_inode(st.dax_superblock);
+  init_special_inode(node, S_IFCHR, d.dev);
+  node.i_flags = S_DAX;
+  node.i_data.dax_dev = d;
+  d.inode = node;
+  return node;
+}
+
+/** The driver of a device-dax device is ready. */
+export function run_dax(dev: dax_device): void {
+  dev.alive = true;
+}
+
+/** One more user of the device: put_dax() ends it. */
+export function dax_get(dev: dax_device): void {
+  (dev as dax_device_object).refs++;
 }
 
 export function dax_alive(dev: dax_device): boolean {
@@ -127,7 +173,10 @@ export function dax_alive(dev: dax_device): boolean {
 }
 
 export function put_dax(dev: dax_device | null): void {
-  if (dev) (dev as dax_device_object).refs--;
+  if (!dev) return;
+  const d = dev as dax_device_object;
+  d.refs--;
+  if (d.refs === 0) dax_state(d.kernel).minors.delete(MINOR(d.dev));
 }
 
 /**

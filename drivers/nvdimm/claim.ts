@@ -9,10 +9,10 @@
  * The label (v1.2) is a hint, the signature on the media decides. An info block counts only with
  * the uuid of its namespace as parent.
  */
-import { EINVAL, ENODEV, ENXIO, is_errno } from "../../kernel/include/errno.ts";
+import { EINVAL, ENODEV, ENOMEM, ENXIO, is_errno } from "../../kernel/include/errno.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
-import { MKDEV } from "../../kernel/include/stat.ts";
-import { dev_dax_probe, kill_dev_dax } from "../dax/device.ts";
+import { alloc_dax_region, devm_create_dev_dax, unregister_dev_dax } from "../dax/bus.ts";
+import { device_dax_driver } from "../dax/device.ts";
 import { ARENA_MIN_SIZE } from "./btt_format.ts";
 import { btt_attach, btt_detach, btt_info_at } from "./btt.ts";
 import {
@@ -21,7 +21,6 @@ import {
   type nd_claim,
   type nd_namespace,
   type nd_region,
-  nvdimm_state,
 } from "./nd.ts";
 import { nvdimm_badblocks_populate, nvdimm_clear_poison } from "./badrange.ts";
 import { PFN_SB_OFFSET, PFN_SB_SIZE, nd_pfn_layout, nd_pfn_make_block } from "./pfn.ts";
@@ -30,7 +29,6 @@ import type { nd_pfn_info } from "./pfn.ts";
 import { attach_pmem, detach_pmem } from "./pmem.ts";
 import { UUID_NULL, uuid_bytes } from "./uuid.ts";
 
-const DAX_MAJOR = 252;
 const DEFAULT_ALIGN = 2 * 1024 * 1024;
 const BTT_V11_OFFSET = 4096;
 
@@ -191,14 +189,10 @@ function enable_dax(claim: nd_claim, ns: nd_namespace): void {
   const info = pfn_init(claim, ns, "dax");
   claim.size = info.npfns * kernel.PAGE_SIZE;
   claim.resource = ns.start + info.start_pad + info.dataoff;
-  const st = nvdimm_state(kernel);
-  claim.dax = dev_dax_probe(kernel, {
-    name: `dax${ns.region.id}.${ns.id}`,
-    start: claim.resource,
-    size: claim.size,
-    align: info.align,
-    dev: MKDEV(DAX_MAJOR, st.next_dax_minor++),
-  });
+  const range = { start: claim.resource, size: claim.size };
+  const region = alloc_dax_region(kernel, ns.region.id, range, info.align);
+  if (region === null) throw ENOMEM;
+  claim.dax = devm_create_dev_dax(region, ns.id, device_dax_driver);
 }
 
 function enable_btt(claim: nd_claim, ns: nd_namespace): void {
@@ -244,6 +238,6 @@ export async function nd_claim_disable(claim: nd_claim): Promise<void> {
   claim.pmem = claim.btt = claim.dax = null;
   claim.size = claim.resource = 0;
   if (btt) btt_detach(btt);
-  if (dax) await kill_dev_dax(dax);
+  if (dax) await unregister_dev_dax(dax);
   if (pmem) await detach_pmem(pmem);
 }

@@ -11,10 +11,10 @@
  * Every change happens without sleeping under the baton, but for a driver being unbound, which
  * waits for users of the DAX device; `nd_namespace.busy` keeps others away meanwhile.
  */
-import type { dev_dax } from "../dax/device.ts";
 import type { phys_region } from "../../kernel/include/phys.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { badblocks } from "../block/badblocks.ts";
+import type { dev_dax } from "../dax/bus.ts";
 import type { btt } from "./btt.ts";
 import type { pmem_device } from "./pmem.ts";
 
@@ -196,7 +196,6 @@ export interface nvdimm_state {
   readonly buses: nvdimm_bus[];
   next_dimm: number;
   next_region: number;
-  next_dax_minor: number;
 }
 
 export function nvdimm_state(kernel: Kernel): nvdimm_state {
@@ -204,7 +203,6 @@ export function nvdimm_state(kernel: Kernel): nvdimm_state {
     buses: [],
     next_dimm: 0,
     next_region: 0,
-    next_dax_minor: 0,
   } satisfies nvdimm_state;
   return kernel.nvdimm_state as nvdimm_state;
 }

@@ -3,6 +3,7 @@
  * users look at. Linux: the DEVICE_ATTRs of drivers/nvdimm and drivers/dax.
  */
 import { EINVAL, ENOENT } from "../../kernel/include/errno.ts";
+import { MAJOR, MINOR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { badblocks_show } from "../block/badblocks.ts";
 import { type sysfs_attr, sysfs_bool } from "../block/sysfs.ts";
@@ -147,12 +148,18 @@ export function dax_sysfs(kernel: Kernel, path: string): sysfs_attr {
   const regions = nvdimm_state(kernel).buses.flatMap((b) => b.regions);
   const dax = regions.flatMap((r) => r.claims).find((c) => c.dax?.name === name)?.dax;
   if (!dax) throw ENOENT;
+  const { region } = dax;
   const table: Readonly<Record<string, string>> = {
     size: String(dax.size),
     align: String(dax.align),
-    target_node: "0",
+    dev: `${MAJOR(dax.dev)}:${MINOR(dax.dev)}`,
+    resource: hex(dax.start),
+    target_node: String(region.target_node),
     numa_node: "0",
     modalias: "dax:t0",
+    "mapping0/start": hex(dax.start),
+    "mapping0/end": hex(dax.start + dax.size - 1),
+    "mapping0/page_offset": "0x0",
   };
   const attr = rest.join("/");
   if (!Object.hasOwn(table, attr)) throw ENOENT;

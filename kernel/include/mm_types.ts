@@ -255,8 +255,8 @@ export const PUD_ORDER = 18;
 export interface dev_pagemap {
   readonly start_pfn: number;
   readonly nr: number;
-  readonly type: "fs_dax" | "generic";
-  /** Order of the compound pages that its frames form; default 0: single ones. */
+  readonly type: "fs_dax" | "devdax" | "generic";
+  /** log2 of the pages that one huge page of the device has; absent: small pages. */
   readonly vmemmap_shift?: number;
   /** The last extra reference of a page is gone (its count fell to 1). Wakes who waits for idle. */
   page_idle?(page: page): void;

@@ -25,6 +25,9 @@ export const MAP_HUGETLB = 0x40000;
 export const MAP_SYNC = 0x80000;
 export const MAP_FIXED_NOREPLACE = 0x100000;
 export const MAP_UNINITIALIZED = 0x4000000;
+/** The sizes that MAP_HUGETLB may name, in bits 26 to 31: what the two known ones set. */
+const MAP_HUGE_2MB = 21 << 26;
+const MAP_HUGE_1GB = 30 << 26;
 /** Flags that a plain MAP_SHARED call may carry; MAP_SHARED_VALIDATE refuses all others. */
 export const LEGACY_MAP_MASK =
   MAP_SHARED |
@@ -41,7 +44,9 @@ export const LEGACY_MAP_MASK =
   MAP_NONBLOCK |
   MAP_STACK |
   MAP_HUGETLB |
-  MAP_32BIT;
+  MAP_32BIT |
+  MAP_HUGE_2MB |
+  MAP_HUGE_1GB;
 
 export const MS_ASYNC = 1;
 export const MS_INVALIDATE = 2;

@@ -1,6 +1,7 @@
 /**
  * mm/memory/insert.ts - entries that a driver or DAX puts in place. Linux: mm/memory.c (insert_pfn,
- * vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd), fs/dax.c (dax_pmd_load_hole's part).
+ * vmf_insert_mixed), mm/huge_memory.c (insert_pfn_pmd, insert_pfn_pud), fs/dax.c
+ * (dax_pmd_load_hole's part).
  *
  * An entry that is there stays, whatever it points to: removing a stale one is the caller's
  * business (unmap_mapping_pages). With `write`, an entry for the same frame becomes writable and
@@ -33,12 +34,13 @@ import {
   pte_set,
   pud_alloc,
   pud_index,
-  pud_none,
 } from "../pgtable.ts";
+import type { pmd_table, pud_table } from "../pgtable.ts";
 import { mm_state } from "../mm_state.ts";
 import { pfn_valid } from "../page.ts";
 import { page_add_file_rmap } from "./rmap.ts";
 import { FAULT } from "./vmf.ts";
+import type { fault_ctx } from "./vmf.ts";
 
 const WRITTEN = _PAGE_ACCESSED | _PAGE_DIRTY;
 
@@ -79,52 +81,44 @@ export function vmf_insert_mixed_mkwrite(vma: vm_area_struct, addr: number, pfn:
   return insert_pfn(vma, addr, pfn, true);
 }
 
-/** What the hardware makes of a frame number in a huge entry: it has no low bits. */
-function huge_pfn(pfn: number, frames: number): number {
-  return pfn - (pfn % frames);
+/** Puts a huge entry of `size` bytes into slot `i` of a table. */
+function insert_huge(
+  f: fault_ctx,
+  table: pmd_table | pud_table,
+  i: number,
+  size: number,
+  pfn: number,
+  write: boolean,
+): number {
+  const { vma, mm } = f;
+  const base = Math.floor(f.address / size) * size;
+  if (base < vma.vm_start || base >= vma.vm_end) return VM_FAULT_SIGBUS;
+  // The low bits of a huge entry's frame have no place in it.
+  pfn -= pfn % (size / f.g.page_size);
+  mm.page_table_lock.lock();
+  const old = table.leaf[i]!;
+  if (old === 0 && table.child[i] === null) {
+    const entry = mk_entry(pfn, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
+    table.leaf[i] = write ? maybe_mkwrite(pte_set(entry, WRITTEN), vma) : entry;
+  } else if (write && old !== 0 && pte_pfn(old) === pfn) {
+    table.leaf[i] = maybe_mkwrite(pte_set(old, WRITTEN), vma);
+    flush_tlb_range(mm, base, base + size);
+  }
+  mm.page_table_lock.unlock();
+  return VM_FAULT_NOPAGE;
 }
 
-/** A PMD over the fault's 2 MiB: the 2 MiB of frames that `pfn` is in. */
+/** A PMD of frames starting at `pfn` over the fault's 2 MiB. */
 export function vmf_insert_pfn_pmd(vmf: vm_fault, pfn: number, write: boolean): number {
   const f = FAULT(vmf);
-  const { vma, mm, g } = f;
-  const base = Math.floor(f.address / g.pmd_size) * g.pmd_size;
-  if (base < vma.vm_start || base >= vma.vm_end) return VM_FAULT_SIGBUS;
-  const pmd = f.ensure_pmd();
-  mm.page_table_lock.lock();
-  const old = pmd.leaf[f.pmd_i]!;
-  if (old === 0 && pmd.child[f.pmd_i] === null) {
-    const frame = huge_pfn(pfn, g.ptrs);
-    const entry = mk_entry(frame, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
-    pmd.leaf[f.pmd_i] = write ? maybe_mkwrite(pte_set(entry, WRITTEN), vma) : entry;
-  } else if (write && old !== 0 && pte_pfn(old) === huge_pfn(pfn, g.ptrs)) {
-    pmd.leaf[f.pmd_i] = maybe_mkwrite(pte_set(old, WRITTEN), vma);
-    flush_tlb_range(mm, base, base + g.pmd_size);
-  }
-  mm.page_table_lock.unlock();
-  return VM_FAULT_NOPAGE;
+  return insert_huge(f, f.ensure_pmd(), f.pmd_i, f.g.pmd_size, pfn, write);
 }
 
-/** A PUD over the fault's 1 GiB: the 1 GiB of frames that `pfn` is in. */
+/** A PUD of frames starting at `pfn` over the fault's 1 GiB. */
 export function vmf_insert_pfn_pud(vmf: vm_fault, pfn: number, write: boolean): number {
   const f = FAULT(vmf);
-  const { vma, mm, g } = f;
-  const base = Math.floor(f.address / g.pud_size) * g.pud_size;
-  if (base < vma.vm_start || base >= vma.vm_end) return VM_FAULT_SIGBUS;
-  const pud = pud_alloc(mm, g, f.address);
-  const i = pud_index(g, f.address);
-  mm.page_table_lock.lock();
-  const old = pud.leaf[i]!;
-  if (pud_none(pud, i)) {
-    const frame = huge_pfn(pfn, g.ptrs * g.ptrs);
-    const entry = mk_entry(frame, vma.vm_page_prot | _PAGE_PSE | _PAGE_DEVMAP);
-    pud.leaf[i] = write ? maybe_mkwrite(pte_set(entry, WRITTEN), vma) : entry;
-  } else if (write && old !== 0 && pte_pfn(old) === huge_pfn(pfn, g.ptrs * g.ptrs)) {
-    pud.leaf[i] = maybe_mkwrite(pte_set(old, WRITTEN), vma);
-    flush_tlb_range(mm, base, base + g.pud_size);
-  }
-  mm.page_table_lock.unlock();
-  return VM_FAULT_NOPAGE;
+  const pud = pud_alloc(f.mm, f.g, f.address);
+  return insert_huge(f, pud, pud_index(f.g, f.address), f.g.pud_size, pfn, write);
 }
 
 /**

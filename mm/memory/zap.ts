@@ -93,6 +93,24 @@ export function __split_huge_pmd(mm: mm_struct, addr: number): void {
   mm.page_table_lock.unlock();
 }
 
+/**
+ * Who walks page tables down to their last level finds no 1 GiB entries: the walk takes them out
+ * first, as the kernel's walks for smaps, pagemap and mincore do. They come back by faults.
+ */
+export function split_huge_puds(mm: mm_struct, start: number, end: number): void {
+  const { pud_size } = geometry(mm);
+  mm.page_table_lock.lock();
+  walk_page_range(mm, start, end, {
+    pte() {},
+    huge(leaf, i, addr, size) {
+      if (size !== pud_size) return;
+      leaf[i] = 0;
+      flush_tlb_range(mm, addr, addr + size);
+    },
+  });
+  mm.page_table_lock.unlock();
+}
+
 /** Before a vma's ends move to [start, end): no huge entry may stick out. */
 export function vma_adjust_trans_huge(vma: vm_area_struct, start: number, end: number): void {
   const { pmd_size } = geometry(vma.vm_mm);

@@ -1,6 +1,7 @@
 /**
- * tests/drivers/device-dax.test.ts - device-dax: entries of one size, what a fault refuses, poison,
- * and the end of a device under its users. What a script of calls sees is in the recorded cases.
+ * tests/drivers/device-dax-life.test.ts - device-dax: entries of one size, what a fault refuses,
+ * poison, and the end of a device under its users. What a script of calls sees is in the recorded
+ * cases.
  */
 import { nvdimm_state } from "../../drivers/nvdimm/nd.ts";
 import { lookup_entry } from "../../mm/pgtable.ts";
@@ -12,7 +13,7 @@ import { PROT_READ, PROT_WRITE } from "../../kernel/include/mman.ts";
 import { outcomes_of } from "../lib/explore.ts";
 import { assert, suite } from "../lib/suite.ts";
 
-const t = suite("drivers/dax/device");
+const t = suite("drivers/dax/device life");
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 const RW = PROT_READ | PROT_WRITE;

@@ -8,6 +8,7 @@
  */
 import { S_DAX } from "../../kernel/include/fs.ts";
 import { VM_MAYSHARE, VM_SYNC, type vm_area_struct } from "../../kernel/include/mm_types.ts";
+import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { dax_device } from "../../kernel/include/dax.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
@@ -47,14 +48,18 @@ function durability(kernel: Kernel, vma: vm_area_struct): Pick<mapping_info, "du
   if (!(vma.vm_file.f_mapping.host.i_flags & S_DAX)) {
     return { durable_by: "fsync", why: "page cache: the stores are not on the storage yet" };
   }
+  const dev = dax_device_of(vma);
+  const domain = dev ? kernel.phys.region_of(dev.base_pfn * kernel.PAGE_SIZE)?.domain : undefined;
+  const flushed = domain === "eadr" ? "fence" : "flush";
+  if (S_ISCHR(vma.vm_file.f_mapping.host.i_mode)) {
+    return { durable_by: flushed, why: "device-dax: there is no block map that could be older" };
+  }
   if (!(vma.vm_flags & VM_SYNC)) {
     const why = "no MAP_SYNC: the file's block map on the media may be older than the mapping";
     return { durable_by: "fsync", why };
   }
-  const dev = dax_device_of(vma);
-  const domain = dev ? kernel.phys.region_of(dev.base_pfn * kernel.PAGE_SIZE)?.domain : undefined;
   const why = "MAP_SYNC: the block map is on the media before a page becomes writable";
-  return { durable_by: domain === "eadr" ? "fence" : "flush", why };
+  return { durable_by: flushed, why };
 }
 
 type translation = Pick<mapping_info, "page" | "mapped_by" | "paddr">;

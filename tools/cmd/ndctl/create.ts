@@ -157,24 +157,27 @@ function default_sector_size(mode: ns_mode, old: nd_namespace | null): number {
   return old !== null && pmem_lbasize_supported.includes(old.lbasize) ? old.lbasize : 512;
 }
 
-/** validate_namespace_options(): what the region can do. Throws Refused or an error number. */
-function validate(region: nd_region, o: create_options, w: words): void {
+/**
+ * validate_namespace_options(): what the region can do. `room`: what is taken without a size.
+ * Throws Refused or an error number.
+ */
+function validate(region: nd_region, o: create_options, w: words, room = 0): void {
   const ways = Math.max(1, region.mappings.length);
   const paged = o.mode === "fsdax" || o.mode === "devdax";
   if (paged && w.has("a") && ![4096, 2 * MIB, 1024 * MIB].includes(o.align)) {
     throw new Refused(exit_status(ENXIO), `  Error: unsupported align: ${w.get("a")}\n`);
   }
-  if (o.size > 0) {
-    if (o.size % region.align !== 0) {
-      const [have, want] = [region.align.toString(16), o.size.toString(16)];
-      throw invalid(`${region.name}: align setting is 0x${have} size 0x${want} is misaligned`);
-    }
-    const unit = (paged ? o.align : 1) * ways;
-    if (o.size % unit !== 0) {
-      const good = Math.ceil(o.size / unit) * unit;
-      const head = `'--size=' must align to interleave-width: ${ways} and alignment: ${o.align}`;
-      throw invalid(`${head}\ndid you intend --size=${size_text(good)}?`);
-    }
+  const size = o.size > 0 ? o.size : room;
+  if (o.size % region.align !== 0) {
+    const [have, want] = [region.align.toString(16), o.size.toString(16)];
+    throw invalid(`${region.name}: align setting is 0x${have} size 0x${want} is misaligned`);
+  }
+  const unit = (paged ? o.align : 1) * ways;
+  if (size % unit !== 0) {
+    const good = Math.ceil(size / unit) * unit;
+    const head = `'--size=' must align to interleave-width: ${ways} and alignment: ${o.align}`;
+    const wanted = o.size > 0 ? size_text(good) : good;
+    throw invalid(`${head}\ndid you intend --size=${wanted}?`);
   }
   const supported = o.mode === "sector" ? btt_lbasize_supported : pmem_lbasize_supported;
   if (!supported.includes(o.sector_size)) {
@@ -247,9 +250,9 @@ async function create_in(
 ): Promise<nd_namespace | null> {
   const o = options_of(w, null);
   if (typeof o === "string") throw EINVAL;
-  validate(region, o, w);
-  if (region.ro) return null;
   const available = nd_region_allocatable_dpa(region);
+  validate(region, o, w, available);
+  if (region.ro) return null;
   if (available === 0 || o.size > available) return null;
   if (o.size === 0) o.size = available;
   const ns = idle_namespace(region);

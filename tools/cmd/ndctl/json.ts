@@ -116,8 +116,9 @@ const IDENTITY = Object.freeze([
   "available_slots",
 ]);
 
-/** `a.b[0].c=value`, one leaf a line, without identity fields. */
+/** `a.b[0].c=value`, one leaf a line, without identity fields. Strings as they are printed. */
 export function json_leaves(v: json, path = ""): string[] {
+  if (typeof v === "string") return [`${path}=${v.replaceAll("/", "\\/")}`];
   if (typeof v !== "object") return [`${path}=${v}`];
   if (is_raw(v)) return [`${path}=${v.raw}`];
   if (Array.isArray(v)) return v.flatMap((x, i) => json_leaves(x, `${path}[${i}]`));

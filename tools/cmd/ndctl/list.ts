@@ -73,13 +73,15 @@ function dimm_json(d: nvdimm, v: view): json_object {
 
 export function dax_device_json(claim: nd_claim, v: view): json_object {
   const dax = claim.dax!;
-  return {
+  const out: json_object = {
     chardev: dax.name,
     size: json_size(dax.size, v.human),
-    target_node: 0,
+    target_node: dax.region.target_node,
     align: json_size(dax.align, v.human),
     mode: "devdax",
   };
+  if (dax.driver === null) out["state"] = "disabled";
+  return out;
 }
 
 export function dax_region_json(claim: nd_claim, v: view): json_object {
@@ -121,6 +123,7 @@ export function namespace_json(ns: nd_namespace, v: view): json_object {
   const out: json_object = { dev: ns.name, mode };
   if (claim) claimed_sizes(ns, claim, v, out);
   else {
+    // A raw namespace with page descriptors: their place is ordinary memory.
     if (mode === "fsdax") out["map"] = "mem";
     out["size"] = json_size(ns.size, v.human);
     // a seed has an empty one, without labels there is none
