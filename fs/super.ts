@@ -9,7 +9,15 @@
  */
 import type { block_device } from "../kernel/include/blkdev.ts";
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../kernel/include/blkdev.ts";
-import { EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTBLK } from "../kernel/include/errno.ts";
+import {
+  EACCES,
+  EBUSY,
+  EINVAL,
+  ENODEV,
+  ENOENT,
+  ENOTBLK,
+  is_errno,
+} from "../kernel/include/errno.ts";
 import type { Sometime, file_system_type, super_block } from "../kernel/include/fs.ts";
 import {
   MNT_NODEV,
@@ -190,12 +198,21 @@ function set_bdev_super(sb: super_block, bdev: block_device, mode: number, holde
   bdev.bd_super = sb;
 }
 
+/** What fails on the way down has nobody to tell: the device's own log lines say what. */
+async function unheard(fn: () => Sometime<void>): Promise<void> {
+  try {
+    await fn();
+  } catch (e) {
+    if (!is_errno(e)) throw e;
+  }
+}
+
 /** kill_sb of a filesystem that mount_bdev mounted. */
 export async function kill_block_super(sb: super_block): Promise<void> {
   const handle = sb.s_bdev_handle!;
   handle.bdev.bd_super = null;
   await generic_shutdown_super(sb);
-  await block_state(sb.kernel).cache_ops?.sync_blockdev(handle.bdev);
+  await unheard(() => block_state(sb.kernel).cache_ops?.sync_blockdev(handle.bdev));
   await blkdev_put(handle.bdev, handle.mode);
 }
 
@@ -231,10 +248,10 @@ export async function generic_shutdown_super(sb: super_block): Promise<void> {
   const { kernel } = sb;
   if (sb.s_root !== null) {
     await shrink_dcache_for_umount(sb);
-    await sync_filesystem(sb);
+    await unheard(() => sync_filesystem(sb));
     sb.s_flags &= ~SB_ACTIVE;
     const busy = await evict_inodes(sb);
-    await sb.s_op.put_super?.(sb);
+    await unheard(() => sb.s_op.put_super?.(sb));
     if (busy > 0) {
       const tail = "Self-destruct in 5 seconds.  Have a nice day...";
       kernel.pr_err(`VFS: Busy inodes after unmount of ${sb.s_id}. ${tail}`);
@@ -296,6 +313,19 @@ export async function get_super(kernel: Kernel, bdev: block_device): Promise<sup
     if (p) await p;
     if (sb.s_root !== null && (sb.s_flags & SB_ACTIVE) !== 0) return sb;
     sb.s_umount.up_read();
+  }
+  return null;
+}
+
+/** The same with an active reference instead of s_umount: drop with deactivate_super. */
+export async function get_active_super(
+  kernel: Kernel,
+  bdev: block_device,
+): Promise<super_block | null> {
+  for (const sb of vfs_of(kernel).supers) {
+    if (sb.s_bdev !== bdev || !(await grab_super(sb))) continue;
+    sb.s_umount.up_write();
+    return sb;
   }
   return null;
 }

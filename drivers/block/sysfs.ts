@@ -7,7 +7,7 @@ import { EINVAL, ENOENT } from "../../kernel/include/errno.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { dax_write_cache, dax_write_cache_enabled } from "../dax/super.ts";
 import { type badblocks, badblocks_show, badblocks_store } from "./badblocks.ts";
-import { block_state } from "./genhd.ts";
+import { BLOCK_EXT_MAJOR, block_state } from "./genhd.ts";
 
 /** One file: its text without the final newline; `store` takes what was written to it. */
 export interface sysfs_attr {
@@ -66,7 +66,8 @@ function partition_attr(b: block_device, name: string): sysfs_attr | null {
 
 function dax_cache_attr(d: gendisk): sysfs_attr | null {
   const dev = d.dax_dev;
-  if (dev === null) return null;
+  // only pmem's disks have the folder "dax", and theirs have extended numbers
+  if (dev === null || d.major !== BLOCK_EXT_MAJOR) return null;
   return {
     show: () => (dax_write_cache_enabled(dev) ? "1" : "0"),
     store: (text) => dax_write_cache(dev, sysfs_bool(text)),

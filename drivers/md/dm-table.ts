@@ -5,7 +5,7 @@
 import { BLK_OPEN_EXCL, BLK_OPEN_READ, BLK_OPEN_WRITE } from "../../kernel/include/blkdev.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import type { dax_device, dax_holder_operations } from "../../kernel/include/dax.ts";
-import type { Errno } from "../../kernel/include/errno.ts";
+import { EINVAL, type Errno } from "../../kernel/include/errno.ts";
 import { MAJOR, MINOR, MKDEV } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import { bdev_nr_bytes, blkdev_get_by_dev, blkdev_put, lookup_bdev } from "../block/bdev.ts";
@@ -96,26 +96,6 @@ class builder {
     const target: dm_target = { type, begin: start, len, ...parts };
     this.targets.push(target);
     this.size += len;
-    for (const a of target.areas) this.check_area(a.dev, a.start, a.len);
-  }
-
-  /** device_area_is_invalid() */
-  check_area(dev: dm_dev, start: number, len: number): void {
-    const { bdev } = dev;
-    const have = bdev_nr_bytes(bdev) / 512;
-    if (have > 0 && (start >= have || start + len > have)) {
-      const what = `start=${start}, len=${len}, dev_size=${have}`;
-      throw new target_error(`${bdev.bd_name} too small for target: ${what}`);
-    }
-    const lbs = bdev.bd_disk.logical_block_size;
-    for (const [name, n] of [
-      ["start", start],
-      ["len", len],
-    ] as const) {
-      if (n % (lbs / 512) === 0) continue;
-      const why = `not aligned to h/w logical block size ${lbs} of ${bdev.bd_name}`;
-      throw new target_error(`${name}=${n} ${why}`);
-    }
   }
 }
 
@@ -175,6 +155,33 @@ export async function dm_table_create(
   };
 }
 
+/** Why the device cannot hold the area, or "". */
+function area_is_invalid(dev: dm_dev, start: number, len: number): string {
+  const { bdev } = dev;
+  const have = bdev_nr_bytes(bdev) / 512;
+  if (have > 0 && (start >= have || start + len > have)) {
+    const what = `start=${start}, len=${len}, dev_size=${have}`;
+    return `${bdev.bd_name} too small for target: ${what}`;
+  }
+  const lbs = bdev.bd_disk.logical_block_size;
+  const why = `not aligned to h/w logical block size ${lbs} of ${bdev.bd_name}`;
+  if (start % (lbs / 512) !== 0) return `start=${start} ${why}`;
+  if (len % (lbs / 512) !== 0) return `len=${len} ${why}`;
+  return "";
+}
+
+/** Asked when the table is to go live, not when it is loaded. Throws EINVAL, with a log line. */
+export function dm_table_check_areas(t: dm_table, name: string): void {
+  for (const ti of t.targets) {
+    for (const a of ti.areas) {
+      const why = area_is_invalid(a.dev, a.start, a.len);
+      if (why === "") continue;
+      t.kernel.pr_err(`device-mapper: table: ${name}: ${why}`);
+      throw EINVAL;
+    }
+  }
+}
+
 export async function dm_table_destroy(t: dm_table): Promise<void> {
   await put_devices(t);
 }
@@ -192,11 +199,15 @@ export function dm_table_find_target(t: dm_table, sector: number): dm_target | n
   return null;
 }
 
+/** BLK_DEF_MAX_SECTORS: what a queue takes at once. A mapped device's stripes never exceed it. */
+const MAX_SECTORS = 2560;
+
 /** Sectors from `sector` on that one piece of IO may cover. */
 export function max_io_len(ti: dm_target, sector: number): number {
   const left = ti.begin + ti.len - sector;
   if (ti.max_io_len === 0) return left;
-  return Math.min(left, ti.max_io_len - ((sector - ti.begin) % ti.max_io_len));
+  const chunk_left = ti.max_io_len - ((sector - ti.begin) % ti.max_io_len);
+  return Math.min(left, chunk_left, MAX_SECTORS);
 }
 
 /**

@@ -48,6 +48,7 @@ import type { dm_target } from "./dm-target.ts";
 import {
   type dax_holder,
   type dm_table,
+  dm_table_check_areas,
   dm_table_destroy,
   dm_table_find_target,
   max_io_len,
@@ -328,7 +329,7 @@ function table_type(md: mapped_device, t: dm_table): "bio" | "dax" {
   return t.supports_dax || (t.devs.length === 0 && md.type === "dax") ? "dax" : "bio";
 }
 
-/** The first table decides whether a device can have DAX; it cannot be lost later. */
+/** A device whose first table had DAX takes no table without; the other way round both go. */
 export async function dm_fix_type(md: mapped_device, t: dm_table): Promise<void> {
   const p = md.type_lock.lock();
   if (p) await p;
@@ -339,8 +340,9 @@ export async function dm_fix_type(md: mapped_device, t: dm_table): Promise<void>
       md.kernel.pr_err(`device-mapper: ioctl: ${why}`);
       throw EINVAL;
     }
-    if (md.type === "none") set_up_disk(md);
-    if (md.type === "none" || type === "dax") md.type = type;
+    if (md.type !== "none") return;
+    set_up_disk(md);
+    md.type = type;
   } finally {
     md.type_lock.unlock();
   }
@@ -372,16 +374,24 @@ export async function dm_suspend(md: mapped_device, lockfs: boolean): Promise<vo
   });
 }
 
+/** What fails now has nobody to tell. */
+async function unlock_fs(md: mapped_device): Promise<void> {
+  if (!md.frozen) return;
+  md.frozen = false;
+  try {
+    await block_state(md.kernel).freeze_ops?.thaw_bdev(md.disk!.part0);
+  } catch (e) {
+    if (!is_errno(e)) throw e;
+  }
+}
+
 /** Lets waiting IO go, then the filesystem. EINVAL: not suspended, or no table. */
 export async function dm_resume(md: mapped_device): Promise<void> {
   await locked(md, async () => {
     if (!md.suspended || md.map === null || md.map.size === 0) throw EINVAL;
     md.blocked = false;
     md.wait.wake_up_all();
-    if (md.frozen) {
-      md.frozen = false;
-      await block_state(md.kernel).freeze_ops?.thaw_bdev(md.disk!.part0);
-    }
+    await unlock_fs(md);
     md.suspended = false;
   });
 }
@@ -400,10 +410,11 @@ function bind(md: mapped_device, t: dm_table): void {
   md.map = t;
 }
 
-/** The old table, to be destroyed. EINVAL: the device is not suspended. */
+/** The old table, to be destroyed. EINVAL: not suspended, or the devices do not fit the table. */
 export async function dm_swap_table(md: mapped_device, t: dm_table): Promise<dm_table | null> {
   return locked(md, async () => {
     if (!md.suspended) throw EINVAL;
+    dm_table_check_areas(t, `${DM_MAJOR}:${md.minor}`);
     const old = md.map;
     bind(md, t);
     const p = md.io_barrier.synchronize();
@@ -429,13 +440,6 @@ export async function dm_destroy(md: mapped_device): Promise<void> {
   md.map = null;
   md.blocked = false;
   md.wait.wake_up_all();
-  if (md.frozen) {
-    md.frozen = false;
-    try {
-      await block_state(kernel).freeze_ops?.thaw_bdev(disk!.part0);
-    } catch (e) {
-      if (!is_errno(e)) throw e;
-    }
-  }
+  await unlock_fs(md);
   if (map !== null) await dm_table_destroy(map);
 }

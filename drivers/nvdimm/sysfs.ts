@@ -55,10 +55,16 @@ const REGION: attrs<nd_region> = Object.freeze({
 
 const NS_MODES = Object.freeze({ pfn: "memory", dax: "dax", btt: "safe" } as const);
 
+/** Without a claim, "memory" where the region has page descriptors (virtio-pmem). */
+function namespace_mode(n: nd_namespace): string {
+  if (n.claim) return NS_MODES[n.claim.kind];
+  return n.region.pagemap && !n.force_raw ? "memory" : "raw";
+}
+
 const NAMESPACE: attrs<nd_namespace> = Object.freeze({
   resource: (n) => (n.size > 0 ? hex(n.start) : null),
   size: (n) => String(n.size),
-  mode: (n) => (n.claim ? NS_MODES[n.claim.kind] : "raw"),
+  mode: namespace_mode,
   uuid: (n) => n.uuid,
   sector_size: (n) => choice(pmem_lbasize_supported, n.lbasize),
   holder: (n) => n.claim?.name ?? null,

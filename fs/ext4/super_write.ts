@@ -133,6 +133,8 @@ export async function ext4_remount_ro(sb: super_block): Promise<void> {
 export async function ext4_sync_fs(sb: super_block, wait: boolean): Promise<void> {
   if (ext4_forced_shutdown(EXT4_SB(sb)) || sb_rdonly(sb)) return;
   update_super(sb);
+  // After a failed write the bytes here are still the right ones.
+  set_buffer_uptodate(EXT4_SB(sb).s_sbh);
   mark_buffer_dirty(EXT4_SB(sb).s_sbh);
   if (wait) await ext4_commit_tid(sb, EXT4_SB(sb).s_tid);
 }
@@ -146,7 +148,12 @@ export async function ext4_freeze(sb: super_block): Promise<void> {
 export async function ext4_unfreeze(sb: super_block): Promise<void> {
   if (sb_rdonly(sb) || ext4_forced_shutdown(EXT4_SB(sb))) return;
   EXT4_SB(sb).s_es.s_state &= ~M.EXT4_VALID_FS;
-  await ext4_commit_super(sb);
+  try {
+    await ext4_commit_super(sb);
+  } catch (e) {
+    // The buffer remembers it; nobody is kept frozen for it.
+    if (!is_errno(e)) throw e;
+  }
 }
 
 /** The device is gone or the user asked for it: nothing more is written. */

@@ -3,7 +3,6 @@
  * this file and tests/conformance/cases/device-dax. Below that, what the recording machine could
  * not show: 1 GiB pages (it has no room for one), bad lines of memory, schedules.
  */
-import { readdirSync, readFileSync } from "node:fs";
 import {
   Machine,
   type machine_options,
@@ -24,8 +23,7 @@ import { S_IFCHR } from "../../kernel/include/stat.ts";
 import { Random } from "../../kernel/random.ts";
 import { random_strategy } from "../../kernel/sched/strategy.ts";
 import { add_media_error } from "../../mm/memory-failure/media.ts";
-import { difference } from "../../tools/script/compare.ts";
-import { run_script } from "../../tools/script/run.ts";
+import { answers_as_linux, recorded_scripts } from "../lib/answers.ts";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { bytes, outcome, text } from "../seeds/lab.ts";
@@ -37,17 +35,8 @@ const GIB = 2 ** 30;
 const RW = PROT_READ | PROT_WRITE;
 const SIGBUS = 7;
 
-const names = readdirSync(FOLDER)
-  .filter((n) => n.endsWith(".sys"))
-  .map((n) => n.slice(0, -4));
-
-for (const name of names) {
-  t(`${name} answers as Linux did`, async () => {
-    const read = (ending: string): string => readFileSync(`${FOLDER}/${name}${ending}`, "utf8");
-    const r = await run_script(read(".sys"));
-    assert.is(r.unsupported, null);
-    assert.equal(difference(read(".out"), r.output), []);
-  });
+for (const name of recorded_scripts(FOLDER, "device-dax")) {
+  t(`${name} answers as Linux did`, () => answers_as_linux(FOLDER, name));
 }
 
 interface dax_lab {

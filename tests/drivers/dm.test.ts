@@ -10,12 +10,19 @@ import { parse_table } from "../../drivers/md/dm-table.ts";
 import { REQ_OP_READ, REQ_OP_WRITE } from "../../kernel/include/blkdev.ts";
 import { Machine } from "../../tools/api/machine.ts";
 import { scenario } from "../../tools/api/scenario.ts";
+import { answers_as_linux, recorded_scripts } from "../lib/answers.ts";
 import { outcomes_of } from "../lib/explore.ts";
+import { repo_path } from "../lib/paths.ts";
 import fc from "../lib/property.ts";
 import { assert, suite } from "../lib/suite.ts";
 
 const t = suite("drivers/md/dm");
 const MIB = 2 ** 20;
+const FOLDER = repo_path("tests", "drivers", "recorded");
+
+for (const name of recorded_scripts(FOLDER, "dm-")) {
+  t(`${name} answers as Linux did`, () => answers_as_linux(FOLDER, name));
+}
 
 /** Three disks of 64 MiB. */
 async function three_disks(): Promise<Machine> {

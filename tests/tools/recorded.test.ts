@@ -1,24 +1,18 @@
 /** Scripts recorded on Linux 6.1 beside the conformance cases: mount errors, block commands. */
-import { readFileSync } from "node:fs";
-import { difference } from "../../tools/script/compare.ts";
 import { run_script } from "../../tools/script/run.ts";
+import { answers_as_linux } from "../lib/answers.ts";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";
 
 const t = suite("tools/recorded");
-const text = (name: string): string =>
-  readFileSync(repo_path("tests", "tools", "recorded", name), "utf8");
+const FOLDER = repo_path("tests", "tools", "recorded");
 
 for (const [name, what] of [
   ["mount-busy", "a wrong mount option is EINVAL even where the device is busy"],
   ["mount-options", "wrong mount options, and what the log says of them"],
   ["block-commands", "blockdev, blkdiscard, and ndctl's commands for media errors without scrubs"],
 ] as const) {
-  t(what, async () => {
-    const r = await run_script(text(`${name}.sys`));
-    assert.is(r.unsupported, null);
-    assert.equal(difference(text(`${name}.out`), r.output), []);
-  });
+  t(what, () => answers_as_linux(FOLDER, name));
 }
 
 t("a script asks for a platform that scrubs with ars=1", async () => {

@@ -93,7 +93,9 @@ async function do_trace(x: op_context): Promise<void> {
 async function do_blkinfo(x: op_context): Promise<void> {
   const b = await x.run.lab.block_info(x.path(1));
   x.say(`ok size=${b.size} lsz=${b.logical} psz=${b.physical}`);
-  if (b.dax !== null) x.say(` dax=${b.dax ? 1 : 0}`);
+  // Found by the last part of the path below /sys/block: a mapped device has another name there.
+  const known = !x.path(1).startsWith("/dev/mapper/");
+  if (b.dax !== null && known) x.say(` dax=${b.dax ? 1 : 0}`);
   if (b.start !== null) x.say(` start=${b.start}`);
 }
 
