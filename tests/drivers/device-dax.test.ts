@@ -23,6 +23,7 @@ import { S_IFCHR } from "../../kernel/include/stat.ts";
 import { Random } from "../../kernel/random.ts";
 import { random_strategy } from "../../kernel/sched/strategy.ts";
 import { add_media_error } from "../../mm/memory-failure/media.ts";
+import { watch_failures } from "../../tools/api/failure_log.ts";
 import { answers_as_linux, recorded_scripts } from "../lib/answers.ts";
 import { repo_path } from "../lib/paths.ts";
 import { assert, suite } from "../lib/suite.ts";
@@ -139,9 +140,10 @@ t("1 GiB: mprotect drops the entry and the new protection holds; mremap carries 
 });
 
 t("1 GiB: one bad page takes all of it, the signal names its beginning", async () => {
-  const { p, fd } = await dax_lab("1G", 3 * GIB);
+  const { m, p, fd } = await dax_lab("1G", 3 * GIB);
   const a = await map(p, fd, GIB);
   await p.store(a + 300 * MIB, bytes("a"));
+  const log = watch_failures(m.kernel);
   try {
     await p.poison_pfn(a + 300 * MIB);
     assert.unreachable();
@@ -149,6 +151,10 @@ t("1 GiB: one bad page takes all of it, the signal names its beginning", async (
     const s = p.signal_of(e)!;
     assert.equal([s.code, s.lsb, s.addr], ["BUS_MCEERR_AR", 30, a]);
   }
+  assert.equal(
+    log.walks.map((w) => [w.owner, w.result]),
+    [["page 0 of dax0.0", "dax page: Recovered"]],
+  );
   assert.is(await mapped_by(p, a), null);
   assert.is(text(await p.load(a + 300 * MIB, 1)), "a", "the mark alone keeps nobody out");
 });

@@ -6,12 +6,13 @@
  */
 import type { file, inode } from "../../kernel/include/fs.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
+import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { trace_event } from "../../kernel/trace.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { vfs_of } from "../../kernel/vfs/super.ts";
 import type { files_struct } from "../../fs/file.ts";
-import { pfn_to_page } from "../../mm/page.ts";
+import { compound_head, pfn_to_page } from "../../mm/page.ts";
 
 /** One who was asked on the way up, and the answer: "ok" or an errno. */
 export interface failure_hop {
@@ -59,6 +60,7 @@ interface fields {
 function owner_text(page: page | null): string | null {
   const host = page?.mapping?.host as inode | undefined;
   if (!page || !host) return null;
+  if (S_ISCHR(host.i_mode)) return `page ${page.index} of ${page.mapping!.dax_dev!.name}`;
   const name = [...host.i_dentry][0]?.d_name;
   const file = name === undefined ? "" : ` (${String(name)})`;
   return `page ${page.index} of inode ${host.i_ino}${file} of ${host.i_sb.s_id}`;
@@ -103,7 +105,8 @@ function openers(kernel: Kernel, mapping: address_space | null | undefined): not
 
 function begin(kernel: Kernel, f: fields): failure_walk {
   const pfn = f.pfn as number;
-  const page = pfn_to_page(kernel, pfn);
+  const bad = pfn_to_page(kernel, pfn);
+  const page = bad && compound_head(bad);
   return {
     pfn,
     region: f.region as string,
