@@ -130,7 +130,9 @@ for (const area of areas) {
 
 const FAILURES = { poison_fault, poison_holder, poison_poison, poison_remove, poison_truncate };
 
-/** Pairs seen in random schedules of a scenario, with those switches with which nothing is wrong. */
+/**
+ * Pairs seen in random schedules of a scenario, with those switches with which nothing is wrong.
+ */
 async function pairs_of(s: scenario, pairs: Set<string>): Promise<void> {
   const options = { ...s.options, lockdep: { keep_going: true, sites: true } };
   const checked = { ...s, options };

@@ -172,7 +172,8 @@ t(
       gate.wake_up_all();
     });
     await m.run();
-    // Up to the kill the device is alive and held; dead, without holder and operations are one step.
+    // Up to the kill the device is alive and held; dead, without holder and operations are one
+    // step.
     assert.equal(order.slice(0, 3), ["handler begins", "handler ends, alive, held true", "ok"]);
     assert.equal(order.slice(3).sort(), ["killed", "late: ENXIO"]);
     assert.is(dev.holder_ops, null);

@@ -1,11 +1,12 @@
 /**
- * tools/scenarios/poison-remove.ts - a page goes bad while the driver is unbound from the device; on
- * ext4, pmem and memory failure as they are.
+ * tools/scenarios/poison-remove.ts - a page goes bad while the driver is unbound from the device;
+ * on ext4, pmem and memory failure as they are.
  *
  * Unbinding kills the DAX device (new uses fail, uses under way are waited for) and takes the page
  * descriptors away. Memory failure comes from a frame number and holds the page map by a reference,
  * which unbinding waits for. `holder`: somebody holds the device, hears of both and tells the users
- * of the page, inside the read section; who unbinds waits for that too before it forgets the holder.
+ * of the page, inside the read section; who unbinds waits for that too before it forgets the
+ * holder.
  */
 import { scenario } from "daxlab";
 import { dax_holder, dax_read, detach_pmem, fs_dax_claim } from "daxlab/kernel";
