@@ -8,9 +8,11 @@ const SKIPPED = new Set(["node_modules", "dist", ".git", ".cache"]);
 export function glob_files(folder: string, ending = ""): string[] {
   const out: string[] = [];
   for (const item of readdirSync(repo_path(folder), { withFileTypes: true })) {
+    // also as links, and .git as the file that it is in a worktree
+    if (SKIPPED.has(item.name)) continue;
     const name = folder === "." ? item.name : `${folder}/${item.name}`;
     if (item.isDirectory()) {
-      if (!SKIPPED.has(item.name)) out.push(...glob_files(name, ending));
+      out.push(...glob_files(name, ending));
     } else if (item.name.endsWith(ending)) {
       out.push(name);
     }
