@@ -27,6 +27,8 @@ export interface dax_region {
   readonly size: number;
   readonly align: number;
   readonly target_node: number;
+  /** An access met a bad line: whoever gave the memory notes it. */
+  media_error: ((paddr: number) => void) | null;
 }
 
 export interface dax_device_driver {
@@ -67,7 +69,7 @@ export function alloc_dax_region(
 ): dax_region | null {
   const { start, size } = range;
   if (size <= 0 || start % align !== 0 || size % align !== 0) return null;
-  return { kernel, id, start, size, align, target_node };
+  return { kernel, id, start, size, align, target_node, media_error: null };
 }
 
 /**

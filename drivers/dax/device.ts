@@ -198,6 +198,7 @@ function dev_dax_probe(dev_dax: dev_dax): void {
     nr: size / PAGE_SIZE,
     type: "devdax",
     vmemmap_shift: Math.log2(align / PAGE_SIZE),
+    media_error: (_map, paddr) => dev_dax.region.media_error?.(paddr),
     owner: dev_dax,
   };
   memremap_pages(kernel, dev_dax.pgmap);

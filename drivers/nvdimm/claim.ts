@@ -22,7 +22,7 @@ import {
   type nd_namespace,
   type nd_region,
 } from "./nd.ts";
-import { nvdimm_badblocks_populate, nvdimm_clear_poison } from "./badrange.ts";
+import { nfit_handle_mce, nvdimm_badblocks_populate, nvdimm_clear_poison } from "./badrange.ts";
 import { PFN_SB_OFFSET, PFN_SB_SIZE, nd_pfn_layout, nd_pfn_make_block } from "./pfn.ts";
 import { nd_pfn_parent_uuid, nd_pfn_uuid, nd_pfn_validate } from "./pfn.ts";
 import type { nd_pfn_info } from "./pfn.ts";
@@ -192,6 +192,7 @@ function enable_dax(claim: nd_claim, ns: nd_namespace): void {
   const range = { start: claim.resource, size: claim.size };
   const region = alloc_dax_region(kernel, ns.region.id, range, info.align);
   if (region === null) throw ENOMEM;
+  region.media_error = (paddr) => nfit_handle_mce(ns.region, paddr);
   claim.dax = devm_create_dev_dax(region, ns.id, device_dax_driver);
 }
 

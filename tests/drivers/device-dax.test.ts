@@ -179,6 +179,9 @@ t(
         assert.equal([s.code, s.lsb, s.addr], ["BUS_MCEERR_AR", 21, a]);
       }
     }
+    const [region] = nvdimm_state(m.kernel).buses[0]!.regions;
+    const sector = Math.floor((paddr! + 64 - region!.phys.start) / 512);
+    assert.equal(region!.bb.list(), [{ start: sector, len: 1 }], "the region notes the block");
     assert.is(await outcome(p, () => p.store(a + MIB + 64, bytes("x"))), "ok");
     assert.is(await outcome(p, () => p.load(a + 3 * MIB, 1)), "ok");
   },

@@ -30,6 +30,7 @@ import d17 from "../../tools/scenarios/d17.ts";
 import pin_truncate from "../../tools/scenarios/pin-truncate.ts";
 import poison_fault from "../../tools/scenarios/poison-fault.ts";
 import poison_holder from "../../tools/scenarios/poison-holder.ts";
+import poison_madvise from "../../tools/scenarios/poison-madvise.ts";
 import poison_poison from "../../tools/scenarios/poison-poison.ts";
 import poison_remove from "../../tools/scenarios/poison-remove.ts";
 import poison_truncate from "../../tools/scenarios/poison-truncate.ts";
@@ -62,6 +63,7 @@ const ALL: Readonly<Record<string, scenario>> = {
   "pin-truncate": pin_truncate,
   "poison-fault": poison_fault,
   "poison-holder": poison_holder,
+  "poison-madvise": poison_madvise,
   "poison-poison": poison_poison,
   "poison-remove": poison_remove,
   "poison-truncate": poison_truncate,

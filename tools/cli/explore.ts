@@ -188,7 +188,7 @@ export function register(program: Command): void {
     .argument(
       "<scenario>",
       "a file whose default export is a scenario, or one of ours: d1 to d17, " +
-        "poison-fault, -truncate, -unmap, -remove, -poison, -holder, pin-truncate",
+        "poison-fault, -truncate, -unmap, -remove, -poison, -madvise, -holder, pin-truncate",
     )
     .addOption(
       new Option("--strategy <name>", "how schedules are chosen")
