@@ -452,8 +452,10 @@ function trace_holder(
   if (!kernel.trace.enabled) return;
   const held = dev.holder_ops !== null;
   const range = `offset 0x${off.toString(16)} length 0x${len.toString(16)}`;
-  const { name } = (dev.holder_data ?? {}) as { name?: unknown };
-  const who = held ? String(name ?? "holder") : `${dev.name}, ${dev.alive ? "no holder" : "dead"}`;
+  const { name, disk_name } = (dev.holder_data ?? {}) as { name?: unknown; disk_name?: unknown };
+  const who = held
+    ? String(disk_name ?? name ?? "holder")
+    : `${dev.name}, ${dev.alive ? "no holder" : "dead"}`;
   const hop = held ? "holder" : "dax_device";
   kernel.trace.emit(trace_mf_hop, { hop, who, what: `notify_failure ${range}`, error });
 }

@@ -77,7 +77,10 @@ class builder {
     const have = this.devs.find((d) => d.bdev.bd_dev === dev);
     if (have) return have;
     const bdev = blkdev_get_by_dev(this.kernel, dev, open_mode(this.writable), dm_claim);
-    const found = fs_dax_get_by_bdev(bdev, this.holder?.holder ?? null, this.holder?.ops ?? null);
+    const h = this.holder;
+    // Who comes second finds the device held: it has DAX all the same, and hears nothing.
+    const held = h === null ? null : fs_dax_get_by_bdev(bdev, h.holder, h.ops);
+    const found = held ?? fs_dax_get_by_bdev(bdev);
     const dax_dev: dax_device | null = found?.dax_dev ?? null;
     const part_off = found?.start_off ?? 0;
     const fresh: dm_dev = { bdev, name: bdev_text(bdev), dax_dev, part_off };
@@ -197,6 +200,27 @@ export function dm_table_find_target(t: dm_table, sector: number): dm_target | n
     else return ti;
   }
   return null;
+}
+
+/** Where in the mapped device bytes [off, off + len) of a DAX device below are: bytes, in order. */
+export function dm_table_rmap(
+  t: dm_table | null,
+  below: dax_device,
+  off: number,
+  len: number,
+): { offset: number; len: number }[] {
+  const out: { offset: number; len: number }[] = [];
+  for (const ti of t?.targets ?? []) {
+    for (const d of ti.devs) {
+      if (d.dax_dev !== below) continue;
+      const first = Math.max(0, Math.floor((off - d.part_off) / 512));
+      const end = Math.ceil(Math.min(Number.MAX_SAFE_INTEGER, off + len - d.part_off) / 512);
+      for (const r of ti.unmap(d, first, end - first)) {
+        out.push({ offset: r.start * 512, len: r.len * 512 });
+      }
+    }
+  }
+  return out;
 }
 
 /** BLK_DEF_MAX_SECTORS: what a queue takes at once. A mapped device's stripes never exceed it. */

@@ -51,6 +51,7 @@ import {
   dm_table_check_areas,
   dm_table_destroy,
   dm_table_find_target,
+  dm_table_rmap,
   max_io_len,
 } from "./dm-table.ts";
 
@@ -271,22 +272,6 @@ const dm_dax_ops: dax_operations = Object.freeze({
   recovery_write: dm_dax_recovery_write,
 });
 
-/** The runs, in bytes of the mapped device, that bytes [offset, offset + len) of `below` are. */
-function runs_above(md: mapped_device, below: dax_device, offset: number, len: number) {
-  const out: { offset: number; len: number }[] = [];
-  for (const ti of md.map?.targets ?? []) {
-    for (const d of ti.devs) {
-      if (d.dax_dev !== below) continue;
-      const first = Math.max(0, Math.floor((offset - d.part_off) / 512));
-      const end = Math.min(Number.MAX_SAFE_INTEGER, offset + len - d.part_off) / 512;
-      for (const r of ti.unmap(d, first, Math.ceil(end) - first)) {
-        out.push({ offset: r.start * 512, len: r.len * 512 });
-      }
-    }
-  }
-  return out;
-}
-
 /** A failure below is one of ours: each run of it is told to who holds us. Throws as they do. */
 async function dm_notify_failure(
   below: dax_device,
@@ -295,7 +280,7 @@ async function dm_notify_failure(
   mf_flags: number,
 ): Promise<void> {
   const md = below.holder_data as mapped_device;
-  const runs = runs_above(md, below, offset, len);
+  const runs = dm_table_rmap(md.map, below, offset, len);
   if (runs.length === 0) throw EOPNOTSUPP;
   for (const r of runs) await dax_holder_notify_failure(md.dax_dev!, r.offset, r.len, mf_flags);
 }

@@ -21,10 +21,13 @@ import {
   fs_put_dax,
   kill_dax,
 } from "../../drivers/dax/super.ts";
+import { dm_find } from "../../drivers/md/dm-ioctl.ts";
 import { detach_pmem } from "../../drivers/nvdimm/pmem.ts";
 import { type exploration, explore } from "../../tools/explore/explore.ts";
 import poison_holder from "../../tools/scenarios/poison-holder.ts";
 import { turn } from "../lib/explore.ts";
+import { memory_failure } from "../../mm/memory-failure.ts";
+import { watch_failures } from "../../tools/api/failure_log.ts";
 import { assert, suite } from "../lib/suite.ts";
 import { inode_of, type lab, MIB, outcome, PAGE, SYNC, bytes, filled, map } from "./lab.ts";
 
@@ -367,13 +370,48 @@ t("S3.11 proposal: all of a disk that fails is all of what the table has of it",
   assert.equal(heard, chunks);
 });
 
-t("S3.11 proposal: one holder a disk, so a second mapped device on it has no DAX", async () => {
+t("S3.11 proposal: who comes second has DAX and hears nothing, until the first goes", async () => {
   const again = "0 2048 linear /dev/pmem0 32768";
-  const dax = async (on: boolean): Promise<boolean | null> =>
-    (await mapped(on, S3_11, again)).m.block_info("/dev/dm-1").dax;
-  assert.is(await dax(false), true);
-  assert.is(await dax(true), false);
+  const { m, heard, fail } = await mapped(true, S3_11, again);
+  assert.is(m.block_info("/dev/dm-1").dax, true);
+  const first = (await dm_find(m.kernel, "d0")).md;
+  assert.is(dax_holder(m.pmem[0]!.dax_dev), first);
+  assert.is(await fail(0, 32768 * 512, PAGE), "EOPNOTSUPP", "no part of the first one's table");
+  assert.equal(heard, []);
+  fs_put_dax(first.dax_dev, heard);
+  assert.is((await m.tool("dmsetup", ["remove", "d0"])).status, 0);
+  assert.is(dax_holder(m.pmem[0]!.dax_dev), null, "with its table the holder goes");
 });
+
+t(
+  "S3.11 memory failure below: Linux kills who has it mapped; the proposal asks above",
+  async () => {
+    for (const dm_holder of [false, true]) {
+      const { m, heard } = await mapped(dm_holder, "0 65536 linear /dev/pmem0 8192");
+      await m.mkfs("ext4", "/dev/mapper/d0", "-b 4096");
+      const p = m.process();
+      await p.mce_kill("early");
+      await p.mount("/dev/mapper/d0", "/mnt", "ext4", "dax=always");
+      const fd = await p.open("/mnt/f", 0o102, 0o644);
+      await p.pwrite(fd, filled(65, PAGE), 0);
+      const a = await map(p, fd, PAGE);
+      await p.load(a, 1);
+      const { paddr } = (await p.mapping_info(a))!;
+      const log = watch_failures(m.kernel);
+      await m.in_task(m.kernel, "mf", () => memory_failure(m.kernel, paddr! / PAGE, 0));
+      log.stop();
+      const [walk] = log.walks;
+      const signals = walk!.told.map((w) => w.signal.split(" ")[0]);
+      assert.equal(signals, dm_holder ? [] : ["SIGBUS"]);
+      assert.is(heard.length, dm_holder ? 1 : 0);
+      if (dm_holder) continue;
+      assert.ok(
+        walk!.not_told.some((n) => JSON.stringify(n).includes("ext4")),
+        "ext4 is deaf",
+      );
+    }
+  },
+);
 t.skip("S3.12 what XFS answers to a failure", "needs XFS: a later issue");
 t.skip("S3.13 all owners of a shared block are told", "needs XFS: a later issue");
 t.skip("S3.14 one and two blocks at the borders of a record", "needs XFS: a later issue");

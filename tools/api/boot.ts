@@ -4,6 +4,7 @@
  */
 import { Kernel, type KernelOptions } from "../../kernel/kernel.ts";
 import type { Machine } from "../../kernel/machine.ts";
+import { nvdimm_state } from "../../drivers/nvdimm/nd.ts";
 import {
   type nvdimm_options,
   type virtio_pmem_options,
@@ -50,6 +51,8 @@ export async function boot_kernel(
   init_ext4_fs(kernel);
   kernel.task_ops = { exit: exit_task };
   const pmem = (opts.pmem ?? []).map((o) => attach_pmem(kernel, o));
+  // A disk is called after its region: pmem0 ... are taken.
+  nvdimm_state(kernel).next_region = pmem.length;
   if (opts.nvdimm) nfit_register(kernel, opts.nvdimm);
   for (const o of opts.virtio_pmem ?? []) virtio_pmem_register(kernel, o);
   await machine.in_task(kernel, "swapper/0", () => init_vfs(kernel));

@@ -12,6 +12,7 @@ import type { trace_event } from "../../kernel/trace.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { vfs_of } from "../../kernel/vfs/super.ts";
 import type { files_struct } from "../../fs/file.ts";
+import { dax_offset_of } from "../../drivers/md/dm-rmap.ts";
 import { compound_head, pfn_to_page } from "../../mm/page.ts";
 
 /** One who was asked on the way up, and the answer: "ok" or an errno. */
@@ -72,8 +73,9 @@ function deaf_filesystems(kernel: Kernel, paddr: number): not_told[] {
   for (const sb of vfs_of(kernel).supers) {
     const dev = sb.s_bdev?.bd_disk.dax_dev;
     if (!sb.s_bdev || !dev) continue;
-    const start = dev.base_pfn * kernel.PAGE_SIZE + sb.s_bdev.bd_start_sect * 512;
-    if (paddr < start || paddr >= start + sb.s_bdev.bd_nr_sectors * 512) continue;
+    const at = dax_offset_of(kernel, dev, paddr);
+    const start = sb.s_bdev.bd_start_sect * 512;
+    if (at === null || at < start || at >= start + sb.s_bdev.bd_nr_sectors * 512) continue;
     if (dev.holder_data === sb) continue;
     const why =
       dev.holder_data === null

@@ -24,10 +24,13 @@ export {
   dax_holder,
   dax_holder_notify_failure,
   fs_dax_claim,
+  fs_dax_get_by_bdev,
   fs_dax_release,
+  fs_put_dax,
   kill_dax,
 } from "../../drivers/dax/super.ts";
 export { dax_read, set_dax_holder_rwsem } from "../../drivers/dax/holder.ts";
+export * from "../../drivers/md/dm-ioctl.ts";
 export { attach_pmem, detach_pmem } from "../../drivers/nvdimm/pmem.ts";
 export { pin_user_pages, unpin_user_pages } from "../../mm/gup.ts";
 export { memory_failure, mf_dax_kill_procs } from "../../mm/memory-failure.ts";

@@ -11,6 +11,7 @@ import { signal_struct } from "../../kernel/signal.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
 import { bdev_nr_bytes, lookup_bdev } from "../../drivers/block/bdev.ts";
 import { nvdimm_state } from "../../drivers/nvdimm/nd.ts";
+import type { virtio_pmem_options } from "../../drivers/nvdimm/nfit.ts";
 import type { pmem_device, pmem_options } from "../../drivers/nvdimm/pmem.ts";
 import { new_files_struct } from "../../fs/file.ts";
 import { new_init_fs } from "../../fs/init.ts";
@@ -27,9 +28,16 @@ import { Process } from "./process.ts";
 import { sysfs_read, sysfs_write } from "./sysfs.ts";
 import { run_tool, type tool_result } from "./tools.ts";
 
-export interface machine_options extends MachineOptions, Omit<kernel_boot_options, "pmem"> {
+export interface machine_options
+  extends MachineOptions,
+    Omit<kernel_boot_options, "pmem" | "virtio_pmem"> {
   /** Devices: sizes in bytes or as "64M". Default: one of 64 MiB in fsdax mode, pmem0. */
   pmem?: readonly (Omit<pmem_options, "size"> & { size?: number | string })[];
+  /**
+   * Devices whose memory is the host's (virtio-pmem), after the others: DAX, durable only once the
+   * host has flushed, which fsync asks it to, and so never MAP_SYNC.
+   */
+  virtio_pmem?: readonly (Omit<virtio_pmem_options, "size"> & { size: number | string })[];
   /** Media of another machine (media_snapshot()): its regions become pmem0, pmem1 ... */
   media?: media_snapshot_t;
   /** Follow what is durable: a power cut then loses what was not flushed. Default false. */
@@ -62,7 +70,8 @@ function devices_of(o: machine_options): devices {
   const pmem = given.map(({ size, ...rest }) =>
     size === undefined ? rest : { ...rest, size: size_bytes(size) },
   );
-  return { pmem };
+  const virtio_pmem = o.virtio_pmem?.map((v) => ({ ...v, size: size_bytes(v.size) }));
+  return virtio_pmem ? { pmem, virtio_pmem } : { pmem };
 }
 
 /** The devices of `o` with what a snapshot holds for them; regions are known by their names. */
@@ -74,11 +83,10 @@ function devices_on(media: media_snapshot_t, o: machine_options): devices {
     return r === undefined ? {} : { image: r.image, size: r.size };
   };
   const out: { -readonly [K in keyof devices]: devices[K] } = { pmem: [] };
-  let regions = 0;
+  let regions = o.pmem?.length ?? 0;
   if (o.nvdimm) {
     const { interleave } = o.nvdimm;
-    const set = interleave ? take("region0") : {};
-    if (interleave) regions = 1;
+    const set = interleave ? take(`region${regions++}`) : {};
     const dimms = o.nvdimm.dimms.map(({ init_labels: _, image: __, ...d }, i) => ({
       ...d,
       ...(interleave ? { size: set.size! / o.nvdimm!.dimms.length } : take(`region${regions++}`)),
@@ -87,7 +95,11 @@ function devices_on(media: media_snapshot_t, o: machine_options): devices {
     out.nvdimm = { dimms, ...(interleave ? { interleave, set_image: set.image } : {}) };
   }
   if (o.virtio_pmem) {
-    out.virtio_pmem = o.virtio_pmem.map((v) => ({ ...v, ...take(`region${regions++}`) }));
+    out.virtio_pmem = o.virtio_pmem.map((v) => ({
+      ...v,
+      size: size_bytes(v.size),
+      ...take(`region${regions++}`),
+    }));
   }
   out.pmem = [...left.values()].map(({ image, name, domain, size }) => ({
     image,
@@ -114,7 +126,8 @@ export class Machine extends CoreMachine {
   static async boot(options: machine_options = {}): Promise<Machine> {
     const m = new Machine(options);
     const devices = options.media ? devices_on(options.media, options) : devices_of(options);
-    const booted = await boot_kernel(m, { ...options, ...devices });
+    const { virtio_pmem: _, ...rest } = options;
+    const booted = await boot_kernel(m, { ...rest, ...devices });
     m.kernel = booted.kernel;
     m.attached = booted.pmem;
     if (options.track_persistence) {

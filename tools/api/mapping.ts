@@ -12,6 +12,7 @@ import { S_ISCHR } from "../../kernel/include/stat.ts";
 import type { dax_device } from "../../kernel/include/dax.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { task_struct } from "../../kernel/sched/task.ts";
+import { dax_base_devices } from "../../drivers/md/dm-rmap.ts";
 import { mm_state } from "../../mm/mm_state.ts";
 import { geometry, is_huge_zero, lookup_entry, pte_pfn, pte_present } from "../../mm/pgtable.ts";
 import { vma_lookup } from "../../mm/vma.ts";
@@ -49,8 +50,10 @@ function durability(kernel: Kernel, vma: vm_area_struct): Pick<mapping_info, "du
     return { durable_by: "fsync", why: "page cache: the stores are not on the storage yet" };
   }
   const dev = dax_device_of(vma);
-  const domain = dev ? kernel.phys.region_of(dev.base_pfn * kernel.PAGE_SIZE)?.domain : undefined;
-  const flushed = domain === "eadr" ? "fence" : "flush";
+  const eadr = ({ base_pfn }: dax_device): boolean =>
+    kernel.phys.region_of(base_pfn * kernel.PAGE_SIZE)?.domain === "eadr";
+  const devices = dev ? dax_base_devices(kernel, dev) : [];
+  const flushed = devices.length > 0 && devices.every(eadr) ? "fence" : "flush";
   if (S_ISCHR(vma.vm_file.f_mapping.host.i_mode)) {
     return { durable_by: flushed, why: "device-dax: there is no block map that could be older" };
   }
