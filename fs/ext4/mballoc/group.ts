@@ -67,6 +67,8 @@ export function ext4_mb_load_group(sb: super_block, group: number): Sometime<ext
   const g = ext4_get_group_info(sb, group);
   if (g.loaded || g.corrupt) return g;
   const take = (bits: Uint8Array): ext4_group_info => {
+    // Somebody else read it meanwhile, and may have given out some of it.
+    if (g.loaded) return g;
     g.bb_bitmap = bits.slice();
     const max = ext4_group_clusters(sb, group);
     g.bb_free = count_free(g.bb_bitmap, max);
