@@ -229,4 +229,28 @@ t("IO that meets a suspension is done after it, in every order", async () => {
   assert.ok(result.complete, result.promise);
 });
 
+t("two writers that wait for one bitmap under a suspended device share no block", async () => {
+  const m = await three_disks();
+  await create(m, "0 65536 linear /dev/pmem0 0");
+  await m.mkfs("ext4", "/dev/mapper/x", "-b 4096");
+  const p = m.process("one");
+  await p.mount("/dev/mapper/x", "/mnt", "ext4", "dax=always");
+  const fds = [await p.open("/mnt/a", 0o102), await p.open("/mnt/b", 0o102)];
+  const q = await p.fork("two");
+  await dmsetup(m, ["suspend", "--nolockfs", "x"]);
+  const writes = [p, q].map((w, i) => w.pwrite(fds[i]!, new Uint8Array(65536).fill(65 + i), 0));
+  await dmsetup(m, ["resume", "x"]);
+  await Promise.all(writes);
+  for (const [i, fd] of fds.entries()) {
+    const got = new Uint8Array(65536);
+    await p.pread(fd, got, 0);
+    assert.ok(got.every((b) => b === 65 + i), `file ${i}`);
+  }
+  await q.exit();
+  for (const fd of fds) await p.close(fd);
+  await p.umount("/mnt");
+  const r = await m.tool("e2fsck", ["-fn", "/dev/mapper/x"]);
+  assert.is(r.status, 0, r.stdout + r.stderr);
+});
+
 t.run();
