@@ -244,7 +244,10 @@ t("two writers that wait for one bitmap under a suspended device share no block"
   for (const [i, fd] of fds.entries()) {
     const got = new Uint8Array(65536);
     await p.pread(fd, got, 0);
-    assert.ok(got.every((b) => b === 65 + i), `file ${i}`);
+    assert.ok(
+      got.every((b) => b === 65 + i),
+      `file ${i}`,
+    );
   }
   await q.exit();
   for (const fd of fds) await p.close(fd);

@@ -49,6 +49,9 @@ const OPERATIONS: Readonly<Record<string, operation>> = Object.freeze({
 interface pending_op {
   line: sys_line;
   result: string[] | null;
+  /** It has ended, with a result or with a bug of ours. */
+  over: boolean;
+  /** Never rejects. */
   promise: Promise<void>;
 }
 
@@ -73,6 +76,7 @@ class runner implements script_run {
   readonly out: string[] = [];
   readonly opts: script_options;
   unsupported: string | null = null;
+  private bug: { error: unknown } | null = null;
   events: string[] = [];
 
   constructor(booted: booted_lab, opts: script_options) {
@@ -128,25 +132,38 @@ class runner implements script_run {
   }
 
   begin(l: sys_line, names: script_process, pre: string): pending_op {
-    const p: pending_op = { line: l, result: null, promise: Promise.resolve() };
+    const p: pending_op = { line: l, result: null, over: false, promise: Promise.resolve() };
     this.pending.set(l.proc, p);
-    p.promise = this.perform(l, names, pre).then((r) => {
-      p.result = r;
-    });
+    const run = async (): Promise<void> => {
+      try {
+        p.result = await this.perform(l, names, pre);
+      } catch (e) {
+        this.bug ??= { error: e };
+      } finally {
+        p.over = true;
+      }
+    };
+    p.promise = run();
     return p;
+  }
+
+  /** What no script can cause, met by any operation, also one in the background. */
+  throw_bug(): void {
+    if (this.bug !== null) throw this.bug.error;
   }
 
   /** Waits for an operation; false when nothing in the machine can go on and it has not ended. */
   async answers(p: pending_op, names: script_process): Promise<boolean> {
     const stuck = async (): Promise<void> => {
       // most operations end at once: the machine need not be asked about them
-      for (let i = 0; i < GRACE && p.result === null; i++) await undefined;
-      while (p.result === null) {
+      for (let i = 0; i < GRACE && !p.over; i++) await undefined;
+      while (!p.over) {
         await this.lab.settle();
         if (this.lab.sched.stuck(names.process.task)) return;
       }
     };
     await Promise.race([p.promise, stuck()]);
+    this.throw_bug();
     return p.result !== null;
   }
 
@@ -309,6 +326,7 @@ export async function run_script(text: string, opts: script_options = {}): Promi
     if (r.unsupported !== null) break;
     await r.run_line(l);
   }
+  r.throw_bug();
   lines.push(...r.out);
   const output = `${lines.join("\n")}\n`;
   return { output, unsupported: r.unsupported, machine: booted.machine };
