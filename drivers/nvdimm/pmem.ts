@@ -203,7 +203,7 @@ function pmem_direct_access(
   out.paddr = pmem.region.start + pmem.data_offset + pgoff * page_size;
   out.pfn = dev.base_pfn + pgoff;
   const left = pmem.disk.capacity * 512 - pgoff * page_size;
-  out.nr_pages = left > 0 ? Math.floor(left / page_size) : 0;
+  out.nr_pages = left > 0 ? Math.floor(left * pmem.kernel.PAGES_PER_BYTE) : 0;
   if (pmem.bb.count === 0) return;
   const sector = (pgoff * page_size) / 512;
   const hit = pmem.bb.check(sector, (nr_pages * page_size) / 512);

@@ -49,8 +49,8 @@ import type { iomap_iter as iomap_iter_t } from "../iomap/iter.ts";
 
 /** Page of the DAX device that holds file position `pos`. */
 export function dax_iomap_pgoff(kernel: Kernel, m: iomap, pos: number): number {
-  const size = kernel.PAGE_SIZE;
-  return Math.floor((m.addr - m.offset) / size + Math.floor(pos / size));
+  const per_byte = kernel.PAGES_PER_BYTE;
+  return Math.floor((m.addr - m.offset) * per_byte + Math.floor(pos * per_byte));
 }
 
 /**
@@ -130,11 +130,12 @@ function next_piece(
   const kernel = iomi.inode.kernel;
   const page_size = kernel.PAGE_SIZE;
   const m = iomi.iomap;
-  const offset = pos - Math.floor(pos / page_size) * page_size;
+  const per_byte = kernel.PAGES_PER_BYTE;
+  const offset = pos - Math.floor(pos * per_byte) * page_size;
   // To the end of the mapping, although a read may stop at the end of the file before: as in the
   // kernel.
   const length = iomi.pos + iomap_length(iomi) - pos;
-  const nr = Math.ceil((length + offset) / page_size);
+  const nr = Math.ceil((length + offset) * per_byte);
   const pgoff = dax_iomap_pgoff(kernel, m, pos);
   out.recovery = false;
   try {
