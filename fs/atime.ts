@@ -59,12 +59,17 @@ function relatime_need_update(mnt: vfsmount, inode: inode, now: timespec64): boo
 }
 
 export function atime_needs_update(mnt: vfsmount, inode: inode): boolean {
+  const now = current_time(inode);
+  // read before within this tick: that is all, most of the time
+  return inode.i_atime !== now && atime_differs(mnt, inode, now);
+}
+
+function atime_differs(mnt: vfsmount, inode: inode, now: timespec64): boolean {
   if ((inode.i_flags & S_NOATIME) !== 0) return false;
   if ((inode.i_sb.s_flags & (SB_NOATIME | SB_RDONLY)) !== 0) return false;
   if ((mnt.mnt_flags & MNT_NOATIME) !== 0) return false;
   const nodir = (inode.i_sb.s_flags & SB_NODIRATIME) | (mnt.mnt_flags & MNT_NODIRATIME);
   if (nodir !== 0 && S_ISDIR(inode.i_mode)) return false;
-  const now = current_time(inode);
   return relatime_need_update(mnt, inode, now) && !timespec64_equal(inode.i_atime, now);
 }
 

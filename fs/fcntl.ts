@@ -15,7 +15,7 @@ import type { Sometime, file } from "../kernel/include/fs.ts";
 import { FMODE_CAN_ODIRECT, FMODE_PATH } from "../kernel/include/fs.ts";
 import { notImplemented } from "../kernel/assert.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
-import { get_file } from "../kernel/vfs/file.ts";
+import { get_file, iocb_flags } from "../kernel/vfs/file.ts";
 import { fcheck_raw, fd_install, get_unused_fd, task_files } from "./file.ts";
 import { IS_APPEND, inode_owner_or_capable } from "./namei/permission.ts";
 import { RLIMIT_NOFILE, rlimit } from "./rlimit.ts";
@@ -41,6 +41,7 @@ function setfl(f: file, arg: number): void {
   if (wants_noatime && !inode_owner_or_capable(inode)) throw EPERM;
   if ((arg & O_DIRECT) !== 0 && (f.f_mode & FMODE_CAN_ODIRECT) === 0) throw EINVAL;
   f.f_flags = (arg & SETFL_MASK) | (f.f_flags & ~SETFL_MASK);
+  f.f_iocb_flags = iocb_flags(f.f_flags);
 }
 
 function dupfd(task: task_struct, f: file, from: number, flags: number): number {

@@ -21,10 +21,6 @@ import {
 } from "../kernel/include/errno.ts";
 import {
   MAX_RW_COUNT,
-  O_APPEND,
-  O_DIRECT,
-  O_DSYNC,
-  O_SYNC,
   RWF_APPEND,
   RWF_DSYNC,
   RWF_HIPRI,
@@ -78,17 +74,6 @@ interface io_scratch {
   busy: boolean;
 }
 
-/** IOCB_* that the open flags imply. */
-export function iocb_flags(f: file): number {
-  const o = f.f_flags;
-  let flags = 0;
-  if ((o & O_APPEND) !== 0) flags |= IOCB_APPEND;
-  if ((o & O_DIRECT) !== 0) flags |= IOCB_DIRECT;
-  if ((o & O_DSYNC) !== 0) flags |= IOCB_DSYNC;
-  if ((o & O_SYNC & ~O_DSYNC) !== 0) flags |= IOCB_SYNC;
-  return flags;
-}
-
 const RWF_SUPPORTED = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND;
 
 /** IOCB_* of preadv2's flags. EOPNOTSUPP for unknown ones and RWF_NOWAIT where it means nothing. */
@@ -113,17 +98,18 @@ export function new_kiocb(f: file, pos: number, ki_flags: number): kiocb {
 /** The task's own kiocb, or a new one while that is in use. */
 function take_kiocb(task: task_struct, f: file, pos: number, ki_flags: number): kiocb {
   const s = task.io_scratch as io_scratch | null;
-  if (s === null) {
-    const iocb = new_kiocb(f, pos, ki_flags);
-    task.io_scratch = { iocb, busy: true } satisfies io_scratch;
-    return iocb;
-  }
-  if (s.busy) return new_kiocb(f, pos, ki_flags);
+  if (s === null || s.busy) return other_kiocb(task, new_kiocb(f, pos, ki_flags));
   s.busy = true;
   s.iocb.ki_filp = f;
   s.iocb.ki_pos = pos;
   s.iocb.ki_flags = ki_flags;
   return s.iocb;
+}
+
+/** `iocb` is the task's own from now on, if it has none. */
+function other_kiocb(task: task_struct, iocb: kiocb): kiocb {
+  task.io_scratch ??= { iocb, busy: true } satisfies io_scratch;
+  return iocb;
 }
 
 function give_kiocb(task: task_struct, iocb: kiocb): void {
@@ -282,14 +268,14 @@ function rw_pos_locked(
 /** read(2). Returns the bytes moved into `iter`; 0 at the end of the file. */
 export function sys_read(task: task_struct, fd: number, iter: iov_iter): Sometime<number> {
   const f = fcheck(task, fd);
-  if (task_files(task).count === 1) return rw_at_f_pos(task, f, iter, iocb_flags(f), false);
-  return held(task, f, () => rw_at_f_pos(task, f, iter, iocb_flags(f), false));
+  if (task_files(task).count === 1) return rw_at_f_pos(task, f, iter, f.f_iocb_flags, false);
+  return held(task, f, () => rw_at_f_pos(task, f, iter, f.f_iocb_flags, false));
 }
 
 export function sys_write(task: task_struct, fd: number, iter: iov_iter): Sometime<number> {
   const f = fcheck(task, fd);
-  if (task_files(task).count === 1) return rw_at_f_pos(task, f, iter, iocb_flags(f), true);
-  return held(task, f, () => rw_at_f_pos(task, f, iter, iocb_flags(f), true));
+  if (task_files(task).count === 1) return rw_at_f_pos(task, f, iter, f.f_iocb_flags, true);
+  return held(task, f, () => rw_at_f_pos(task, f, iter, f.f_iocb_flags, true));
 }
 
 export function sys_pread64(
@@ -301,7 +287,7 @@ export function sys_pread64(
   if (pos < 0) throw EINVAL;
   const f = fcheck(task, fd);
   if ((f.f_mode & FMODE_PREAD) === 0) throw ESPIPE;
-  if (task_files(task).count === 1) return do_rw(task, f, iter, pos, iocb_flags(f), false, false);
+  if (task_files(task).count === 1) return do_rw(task, f, iter, pos, f.f_iocb_flags, false, false);
   return held_rw_at(task, f, iter, pos, false);
 }
 
@@ -314,7 +300,7 @@ export function sys_pwrite64(
   if (pos < 0) throw EINVAL;
   const f = fcheck(task, fd);
   if ((f.f_mode & FMODE_PWRITE) === 0) throw ESPIPE;
-  if (task_files(task).count === 1) return do_rw(task, f, iter, pos, iocb_flags(f), true, false);
+  if (task_files(task).count === 1) return do_rw(task, f, iter, pos, f.f_iocb_flags, true, false);
   return held_rw_at(task, f, iter, pos, true);
 }
 
@@ -325,7 +311,7 @@ function held_rw_at(
   pos: number,
   write: boolean,
 ): Sometime<number> {
-  return held(task, f, () => do_rw(task, f, iter, pos, iocb_flags(f), write, false));
+  return held(task, f, () => do_rw(task, f, iter, pos, f.f_iocb_flags, write, false));
 }
 
 /**
@@ -366,7 +352,7 @@ function vector(
     if ((f.f_mode & (write ? FMODE_WRITE : FMODE_READ)) === 0) throw EBADF;
     if ((f.f_mode & (write ? FMODE_CAN_WRITE : FMODE_CAN_READ)) === 0) throw EINVAL;
     if (iter.count === 0) return 0;
-    const ki = iocb_flags(f) | rw_flags(f, flags);
+    const ki = f.f_iocb_flags | rw_flags(f, flags);
     if (pos === -1) return rw_at_f_pos(task, f, iter, ki, write);
     return do_rw(task, f, iter, pos, ki, write, false);
   });
@@ -374,14 +360,14 @@ function vector(
 
 /** A read or write by the kernel itself, at a position. */
 export function vfs_iter_read(f: file, iter: iov_iter, pos: number): Sometime<number> {
-  return call_read(new_kiocb(f, pos, iocb_flags(f)), iter);
+  return call_read(new_kiocb(f, pos, f.f_iocb_flags), iter);
 }
 /** The caller holds level 1 of the freeze (file_start_write). */
 export function vfs_iter_write(f: file, iter: iov_iter, pos: number): Sometime<number> {
   if ((f.f_mode & FMODE_WRITE) === 0) throw EBADF;
   if ((f.f_mode & FMODE_CAN_WRITE) === 0) throw EINVAL;
   rw_verify_area(pos, iter);
-  return f.f_op.write_iter!(new_kiocb(f, pos, iocb_flags(f) | IOCB_WRITE), iter);
+  return f.f_op.write_iter!(new_kiocb(f, pos, f.f_iocb_flags | IOCB_WRITE), iter);
 }
 
 // --- what filesystems call ---

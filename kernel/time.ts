@@ -43,15 +43,17 @@ export class VirtualClock {
 
   /** Wall clock at the last tick: what file times are made of. The same object within one tick. */
   real(): timespec64 {
-    if (this.now_ns >= this.tick_end) {
-      const ns = Math.floor(this.now_ns / TICK_NSEC) * TICK_NSEC;
-      this.tick_end = ns + TICK_NSEC;
-      this.coarse = Object.freeze({
-        tv_sec: this.boot_sec + Math.floor(ns / NSEC_PER_SEC),
-        tv_nsec: ns % NSEC_PER_SEC,
-      });
-    }
+    if (this.now_ns >= this.tick_end) this.tick();
     return this.coarse;
+  }
+
+  private tick(): void {
+    const ns = Math.floor(this.now_ns / TICK_NSEC) * TICK_NSEC;
+    this.tick_end = ns + TICK_NSEC;
+    this.coarse = Object.freeze({
+      tv_sec: this.boot_sec + Math.floor(ns / NSEC_PER_SEC),
+      tv_nsec: ns % NSEC_PER_SEC,
+    });
   }
 }
 

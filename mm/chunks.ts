@@ -74,6 +74,12 @@ export class media {
   readonly size: number;
   /** For loads: always there. */
   readonly rd: Uint8Array[];
+  /**
+   * rd[i].buffer and .byteOffset, which take long to ask for: with them a view on a part of a chunk
+   * is made in half of the time.
+   */
+  readonly rd_buffer: ArrayBufferLike[];
+  readonly rd_offset: number[];
   /** For stores: undefined when the chunk is shared or was never written. */
   readonly wr: (Uint8Array | undefined)[];
   /** The chunk of zeros, for comparing with. Never stored to. */
@@ -88,10 +94,18 @@ export class media {
     this.zeros = ZEROS;
     const n = Math.ceil(size / CHUNK_SIZE);
     this.rd = new Array<Uint8Array>(n).fill(this.zeros);
+    this.rd_buffer = new Array<ArrayBufferLike>(n).fill(this.zeros.buffer);
+    this.rd_offset = new Array<number>(n).fill(0);
     this.wr = new Array<Uint8Array | undefined>(n).fill(undefined);
     if (!image) return;
     assert(image.size <= size, "image larger than its region");
-    for (let i = 0; i < image.chunks.length; i++) this.rd[i] = image.chunks[i] ?? this.zeros;
+    for (let i = 0; i < image.chunks.length; i++) this.#set_rd(i, image.chunks[i] ?? this.zeros);
+  }
+
+  #set_rd(index: number, chunk: Uint8Array): void {
+    this.rd[index] = chunk;
+    this.rd_buffer[index] = chunk.buffer;
+    this.rd_offset[index] = chunk.byteOffset;
   }
 
   /** A chunk of zeros of its own. */
@@ -111,7 +125,7 @@ export class media {
     this.#undo?.chunks.push({ index, rd: old });
     const fresh = this.#fresh();
     if (old !== this.zeros) fresh.set(old);
-    this.rd[index] = fresh;
+    this.#set_rd(index, fresh);
     this.wr[index] = fresh;
     return fresh;
   }
@@ -161,7 +175,7 @@ export class media {
     assert(u !== null, "no undo log");
     for (const l of u.lines) this.rd[l.chunk]!.set(l.old, l.line * LINE_SIZE);
     for (const c of u.chunks) {
-      this.rd[c.index] = c.rd;
+      this.#set_rd(c.index, c.rd);
       this.wr[c.index] = undefined;
     }
     const n = u.lines.length;

@@ -69,12 +69,19 @@ abstract class iter_base {
     if (len > this.count) len = this.count;
     if (len === 0) return 0;
     let left = this.seg_len(this.seg) - this.seg_off;
-    while (left === 0) {
-      this.seg++;
-      this.seg_off = 0;
-      left = this.seg_len(this.seg);
-    }
+    if (left === 0) left = this.next_seg();
     return len < left ? len : left;
+  }
+
+  /** Goes to the next segment that is not empty: its length. */
+  private next_seg(): number {
+    let left: number;
+    do {
+      this.seg++;
+      left = this.seg_len(this.seg);
+    } while (left === 0);
+    this.seg_off = 0;
+    return left;
   }
 
   protected step(n: number): void {
@@ -143,7 +150,9 @@ class bytes_iter extends iter_base implements iov_iter {
 
   copy_phys_to_iter(paddr: number, len: number): number {
     let done = 0;
-    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+    while (done < len) {
+      const n = this.piece(len - done);
+      if (n === 0) break;
       this.phys.copy_from(paddr + done, this.#bufs[this.seg]!, this.seg_off, n);
       this.step(n);
       done += n;
@@ -153,7 +162,9 @@ class bytes_iter extends iter_base implements iov_iter {
 
   copy_iter_to_phys(paddr: number, len: number, flush: boolean): number {
     let done = 0;
-    for (let n = this.piece(len); n > 0; n = this.piece(len - done)) {
+    while (done < len) {
+      const n = this.piece(len - done);
+      if (n === 0) break;
       const buf = this.#bufs[this.seg]!;
       if (flush) this.phys.memcpy_flushcache(paddr + done, buf, this.seg_off, n);
       else this.phys.copy_to(paddr + done, buf, this.seg_off, n);

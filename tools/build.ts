@@ -52,6 +52,7 @@ export async function build_dist(outdir: string): Promise<void> {
     packages: "external",
     sourcemap: true,
     sourcesContent: false,
+    minifySyntax: true, // puts the values of constants where they are used
     chunkNames: "chunks/[name]-[hash]",
     define: { DAXLAB_VERSION: JSON.stringify(version) },
     logLevel: "warning",

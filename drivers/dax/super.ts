@@ -61,14 +61,17 @@ export interface dax_state {
 }
 
 export function dax_state(kernel: Kernel): dax_state {
-  kernel.dax_state ??= {
+  return (kernel.dax_state ??= make_dax_state(kernel)) as dax_state;
+}
+
+function make_dax_state(kernel: Kernel): dax_state {
+  return {
     dax_srcu: new srcu(kernel.machine, DAX_SRCU),
     dax_hosts: new Map(),
     minors: new Set(),
     dax_superblock: null,
     page_idle: null,
-  } satisfies dax_state;
-  return kernel.dax_state as dax_state;
+  };
 }
 
 class dax_device_object implements dax_device {
@@ -339,10 +342,9 @@ export function dax_direct_access(
 
 /** For exploration: processes that have these pages mapped see the same bytes. */
 function note_pages(kernel: Kernel, paddr: number, bytes: number, write: boolean): void {
-  if (kernel.sched.observer === null) return;
   for (let at = paddr; at < paddr + bytes; at += kernel.PAGE_SIZE) {
     const page = pfn_to_page(kernel, Math.floor(at / kernel.PAGE_SIZE));
-    if (page !== null) kernel.sched.observer.touch(page, write);
+    if (page !== null) kernel.sched.observer?.touch(page, write);
   }
 }
 
@@ -354,7 +356,8 @@ export function dax_copy_from_iter(
   iter: iov_iter,
 ): Sometime<number> {
   if (!dev.alive) return 0;
-  note_pages((dev as dax_device_object).kernel, paddr, bytes, true);
+  const { kernel } = dev as dax_device_object;
+  if (kernel.sched.observer !== null) note_pages(kernel, paddr, bytes, true);
   return iter.copy_iter_to_phys(paddr, bytes, dev.nocache);
 }
 
@@ -366,7 +369,7 @@ export function dax_copy_to_iter(
 ): Sometime<number> {
   if (!dev.alive) return 0;
   const { kernel } = dev as dax_device_object;
-  note_pages(kernel, paddr, bytes, false);
+  if (kernel.sched.observer !== null) note_pages(kernel, paddr, bytes, false);
   const good = readable_bytes(kernel, paddr, bytes);
   // A machine check in a copy that can be broken off: it ends short, and the driver notes the
   // block.

@@ -204,7 +204,18 @@ function pmem_direct_access(
   out.pfn = dev.base_pfn + pgoff;
   const left = pmem.disk.capacity * 512 - pgoff * page_size;
   out.nr_pages = left > 0 ? Math.floor(left * pmem.kernel.PAGES_PER_BYTE) : 0;
-  if (pmem.bb.count === 0) return;
+  if (pmem.bb.count !== 0) pmem_access_among_bad(pmem, pgoff, nr_pages, mode, out);
+}
+
+/** Cuts the range found to what is good. EIO when it begins with a bad sector. */
+function pmem_access_among_bad(
+  pmem: pmem_device,
+  pgoff: number,
+  nr_pages: number,
+  mode: number,
+  out: dax_range,
+): void {
+  const page_size = pmem.kernel.PAGE_SIZE;
   const sector = (pgoff * page_size) / 512;
   const hit = pmem.bb.check(sector, (nr_pages * page_size) / 512);
   if (!hit) {

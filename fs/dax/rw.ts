@@ -119,6 +119,36 @@ function set_processed(iomi: iomap_iter_t, done: number, err: Errno | null): voi
 
 type dax_scratch = fs_state_t["dax_scratch"];
 
+/** As dax_direct_access(); bad sectors may be written over, and a shared block's copy is made. */
+function access_for_write(
+  iomi: iomap_iter_t,
+  pos: number,
+  length: number,
+  pgoff: number,
+  nr: number,
+  out: dax_scratch,
+): void {
+  const { dax_dev } = iomi.iomap;
+  out.recovery = false;
+  try {
+    dax_direct_access(dax_dev, pgoff, nr, DAX_ACCESS, out);
+  } catch (err) {
+    if (err !== EIO) throw err;
+    dax_direct_access(dax_dev, pgoff, nr, DAX_RECOVERY_WRITE, out);
+    out.recovery = true;
+  }
+  if (has_source(iomi)) copy_source(iomi, pos, length, out);
+}
+
+function copy_source(iomi: iomap_iter_t, pos: number, length: number, out: dax_scratch): void {
+  const { kernel } = iomi.inode;
+  const { paddr, nr_pages, recovery } = out;
+  dax_iomap_cow_copy(kernel, pos, length, kernel.PAGE_SIZE, iomi.srcmap, paddr);
+  out.paddr = paddr;
+  out.nr_pages = nr_pages;
+  out.recovery = recovery;
+}
+
 /** Bytes of the next piece; where it is is left in `out`. Throws. */
 function next_piece(
   iomi: iomap_iter_t,
@@ -137,21 +167,8 @@ function next_piece(
   const length = iomi.pos + iomap_length(iomi) - pos;
   const nr = Math.ceil((length + offset) * per_byte);
   const pgoff = dax_iomap_pgoff(kernel, m, pos);
-  out.recovery = false;
-  try {
-    dax_direct_access(m.dax_dev, pgoff, nr, DAX_ACCESS, out);
-  } catch (err) {
-    if (err !== EIO || !write) throw err;
-    dax_direct_access(m.dax_dev, pgoff, nr, DAX_RECOVERY_WRITE, out);
-    out.recovery = true;
-  }
-  if (write && iomi.srcmap.type !== IOMAP_HOLE && has_source(iomi)) {
-    const { paddr, nr_pages, recovery } = out;
-    dax_iomap_cow_copy(kernel, pos, length, page_size, iomi.srcmap, paddr);
-    out.paddr = paddr;
-    out.nr_pages = nr_pages;
-    out.recovery = recovery;
-  }
+  if (write) access_for_write(iomi, pos, length, pgoff, nr, out);
+  else dax_direct_access(m.dax_dev, pgoff, nr, DAX_ACCESS, out);
   out.paddr += offset;
   const len = out.nr_pages * page_size - offset;
   return len > end - pos ? end - pos : len;
@@ -164,8 +181,18 @@ function move_piece(
   i: iov_iter,
   at: dax_scratch,
 ): Sometime<number> {
+  if (!i.data_source) return dax_copy_to_iter(iomi.iomap.dax_dev!, at.paddr, len, i);
+  return write_piece(iomi, pos, len, i, at);
+}
+
+function write_piece(
+  iomi: iomap_iter_t,
+  pos: number,
+  len: number,
+  i: iov_iter,
+  at: dax_scratch,
+): Sometime<number> {
   const dev = iomi.iomap.dax_dev!;
-  if (!i.data_source) return dax_copy_to_iter(dev, at.paddr, len, i);
   if (!at.recovery) return dax_copy_from_iter(dev, at.paddr, len, i);
   const pgoff = dax_iomap_pgoff(iomi.inode.kernel, iomi.iomap, pos);
   return dax_recovery_write(dev, pgoff, at.paddr, len, i);
@@ -257,32 +284,38 @@ async function invalidate_rest(
 
 /** Does one mapping: sets iomi.processed, or iomi.error when nothing could be done. */
 function dax_iomap_iter(iomi: iomap_iter_t, i: iov_iter): MaybeWait {
-  const m = iomi.iomap;
-  const { kernel } = iomi.inode;
+  const { type, flags } = iomi.iomap;
   let end = iomi.pos + iomap_length(iomi);
   if (!i.data_source) {
     end = Math.min(end, iomi.inode.i_size);
     if (iomi.pos >= end) return undefined;
-    if (m.type === IOMAP_HOLE || m.type === IOMAP_UNWRITTEN) {
-      const n = i.zero_iter(end - iomi.pos);
-      if (typeof n !== "number") return zero_rest(iomi, n);
-      iomi.processed = n;
-      return undefined;
-    }
+    if (type === IOMAP_HOLE || type === IOMAP_UNWRITTEN) return zero_extent(iomi, i, end);
   }
-  const mapped = m.type === IOMAP_MAPPED || (m.flags & IOMAP_F_SHARED) !== 0;
-  if (kernel.WARN_ON_ONCE(!mapped, "fs/dax: read or write of an extent that is not mapped")) {
-    iomi.error = EIO;
-    return undefined;
-  }
-  if (m.flags & IOMAP_F_NEW) {
-    // The hole may be mapped as zero page: those mappings must go before data appears in it.
-    const first = Math.floor(iomi.pos / kernel.PAGE_SIZE);
-    const last = Math.floor((end - 1) / kernel.PAGE_SIZE);
-    const p = invalidate_inode_pages2_range(iomi.inode.i_mapping, first, last);
-    if (p) return invalidate_rest(iomi, i, end, p);
-  }
+  if (type !== IOMAP_MAPPED && (flags & IOMAP_F_SHARED) === 0) return not_mapped(iomi);
+  if ((flags & IOMAP_F_NEW) !== 0) return copy_new_extent(iomi, i, end);
   return copy_extent(iomi, i, end);
+}
+
+function zero_extent(iomi: iomap_iter_t, i: iov_iter, end: number): MaybeWait {
+  const n = i.zero_iter(end - iomi.pos);
+  if (typeof n !== "number") return zero_rest(iomi, n);
+  iomi.processed = n;
+  return undefined;
+}
+
+function not_mapped(iomi: iomap_iter_t): undefined {
+  const what = "fs/dax: read or write of an extent that is not mapped";
+  iomi.inode.kernel.WARN_ON_ONCE(true, what);
+  iomi.error = EIO;
+}
+
+/** The hole may be mapped as zero page: those mappings must go before data appears in it. */
+function copy_new_extent(iomi: iomap_iter_t, i: iov_iter, end: number): MaybeWait {
+  const { PAGE_SIZE } = iomi.inode.kernel;
+  const first = Math.floor(iomi.pos / PAGE_SIZE);
+  const last = Math.floor((end - 1) / PAGE_SIZE);
+  const p = invalidate_inode_pages2_range(iomi.inode.i_mapping, first, last);
+  return p ? invalidate_rest(iomi, i, end, p) : copy_extent(iomi, i, end);
 }
 
 function rw_done(iocb: kiocb, iomi: iomap_iter_t, err: unknown): number {

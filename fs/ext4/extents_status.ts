@@ -68,6 +68,12 @@ export function es_search(t: ext4_es_tree, lblk: number): number {
 
 /** Index of the run that holds `lblk`, or -1. The fast path of every block lookup. */
 export function es_find(t: ext4_es_tree, lblk: number): number {
+  const c = t.last;
+  const hit = c < t.lblk.length && t.lblk[c]! <= lblk && lblk < t.lblk[c]! + t.len[c]!;
+  return hit ? c : es_find_other(t, lblk);
+}
+
+function es_find_other(t: ext4_es_tree, lblk: number): number {
   const i = es_search(t, lblk);
   if (i >= t.lblk.length || t.lblk[i]! > lblk) return -1;
   t.last = i;

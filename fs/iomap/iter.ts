@@ -108,36 +108,34 @@ export function iomap_addr(m: iomap, pos: number): number {
 
 /** Takes account of what was processed. False: the walk is over. */
 function iomap_iter_advance(iter: iomap_iter): boolean {
-  if (iter.iomap.length !== 0) {
-    if (iter.error !== null) throw iter.error;
-    const stale = (iter.iomap.flags & IOMAP_F_STALE) !== 0;
-    if (iter.processed === 0 && !stale) return false;
-    if (iter.processed > iomap_length(iter)) throw EIO;
-    iter.pos += iter.processed;
-    iter.len -= iter.processed;
-    if (iter.len === 0) return false;
-  }
+  const done = iter.processed;
+  if (iter.error !== null) throw iter.error;
+  if (done === 0 && (iter.iomap.flags & IOMAP_F_STALE) === 0) return false;
+  if (done > iomap_length(iter)) throw EIO;
+  iter.pos += done;
+  iter.len -= done;
+  if (iter.len === 0) return false;
   iter.processed = 0;
-  // a fresh iterator's maps are as clean as they were put back
-  if (iter.iomap.length !== 0) {
-    clear_iomap(iter.iomap);
-    clear_iomap(iter.srcmap);
-  }
+  clear_iomap(iter.iomap);
+  clear_iomap(iter.srcmap);
   return true;
 }
 
 function check_mapping(iter: iomap_iter): true {
   const m = iter.iomap;
   const covers = m.offset <= iter.pos && m.offset + m.length > iter.pos;
-  assert(covers && (m.flags & IOMAP_F_STALE) === 0, "iomap_begin: the mapping misses the position");
+  if (!covers || (m.flags & IOMAP_F_STALE) !== 0) misses_the_position();
   return true;
 }
+
+const misses_the_position = (): void =>
+  assert(false, "iomap_begin: the mapping misses the position");
 
 const check_later = (iter: iomap_iter, p: Promise<void>): Promise<boolean> =>
   p.then(() => check_mapping(iter));
 
-function iomap_iter_next(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> {
-  if (!iomap_iter_advance(iter)) return false;
+/** The maps are clean: a new iterator's are as they were put back. */
+function iomap_iter_begin(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> {
   const p = ops.iomap_begin(iter.inode, iter.pos, iter.len, iter.flags, iter.iomap, iter.srcmap);
   return p === undefined ? check_mapping(iter) : check_later(iter, p);
 }
@@ -157,7 +155,7 @@ async function iomap_iter_after_end(
   } catch (err) {
     if (!end_error_hidden(iter)) throw err;
   }
-  return iomap_iter_next(iter, ops);
+  return iomap_iter_advance(iter) ? iomap_iter_begin(iter, ops) : false;
 }
 
 /**
@@ -165,18 +163,25 @@ async function iomap_iter_after_end(
  * actor, of iomap_begin or of iomap_end; the mapping has been ended then, too.
  */
 export function iomap_iter(iter: iomap_iter, ops: iomap_ops): Sometime<boolean> {
-  const m = iter.iomap;
-  if (m.length !== 0 && ops.iomap_end !== undefined) {
-    let p: Promise<void> | null = null;
-    const done = iter.error === null ? iter.processed : 0;
-    try {
-      p = ops.iomap_end(iter.inode, iter.pos, iomap_length(iter), done, iter.flags, m) ?? null;
-    } catch (err) {
-      if (!end_error_hidden(iter)) throw err;
-    }
+  if (iter.iomap.length === 0) return iomap_iter_begin(iter, ops);
+  if (ops.iomap_end !== undefined) {
+    const p = iomap_iter_end(iter, ops.iomap_end);
     if (p) return iomap_iter_after_end(iter, ops, p);
   }
-  return iomap_iter_next(iter, ops);
+  return iomap_iter_advance(iter) ? iomap_iter_begin(iter, ops) : false;
+}
+
+function iomap_iter_end(
+  iter: iomap_iter,
+  iomap_end: NonNullable<iomap_ops["iomap_end"]>,
+): Sometime<void> {
+  const done = iter.error === null ? iter.processed : 0;
+  try {
+    return iomap_end(iter.inode, iter.pos, iomap_length(iter), done, iter.flags, iter.iomap);
+  } catch (err) {
+    if (!end_error_hidden(iter)) throw err;
+    return undefined;
+  }
 }
 
 /**

@@ -182,6 +182,7 @@ export interface file {
   f_mapping: address_space; // immutable after open
   f_op: file_operations; // immutable after open
   f_flags: number; // f_lock (O_*)
+  f_iocb_flags: number; // f_lock (IOCB_* that f_flags imply)
   f_mode: number; // immutable after open (FMODE_*)
   f_cred: cred; // immutable
   f_pos: number; // f_pos_lock

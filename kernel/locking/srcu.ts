@@ -8,7 +8,13 @@
  * that waits for a reader that waits for it is found.
  */
 import type { MaybeWait, srcu_struct } from "../include/locks.ts";
-import { LOCK_READ_RECURSIVE, push_held, WAIT_EVENT, type task_struct } from "../sched/task.ts";
+import {
+  LOCK_READ_RECURSIVE,
+  pop_held_subclass,
+  push_held,
+  WAIT_EVENT,
+  type task_struct,
+} from "../sched/task.ts";
 import { dequeue, lock_base } from "./lock.ts";
 import { check_atomic_sleep, not_held } from "./misuse.ts";
 import { call_site } from "./site.ts";
@@ -38,25 +44,9 @@ export class srcu extends lock_base implements srcu_struct {
 
   read_unlock(idx: number): void {
     const t = this.sched.current;
-    if (!this.pop(t, idx)) not_held(this, "srcu_read_unlock", t);
+    if (!pop_held_subclass(t, this, idx)) not_held(this, "srcu_read_unlock", t);
     if (this.machine.dep !== null) this.machine.dep.release(t, this, LOCK_READ_RECURSIVE);
-    if (--this.count[idx]! === 0) this.wake_waiters();
-  }
-
-  /** As pop_held(), for the section of this side. */
-  private pop(t: task_struct, idx: number): boolean {
-    const held = t.held;
-    const top = t.held_depth - 1;
-    for (let i = top; i >= 0; i--) {
-      const slot = held[i]!;
-      if (slot.lock !== this || slot.subclass !== idx) continue;
-      for (let j = i; j < top; j++) held[j] = held[j + 1]!;
-      held[top] = slot;
-      slot.lock = null;
-      t.held_depth = top;
-      return true;
-    }
-    return false;
+    if (--this.count[idx]! === 0 && this.waiters !== null) this.wake_waiters();
   }
 
   private wake_waiters(): void {

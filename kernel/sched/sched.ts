@@ -118,20 +118,24 @@ export class Sched extends Baton {
    *   sched.leave(t, how); return r;
    */
   enter(t: task_struct): number {
-    if (this.current === this.swapper) {
-      if (this.runnable.length !== 0 || t.busy || this.failure !== null) return ENTER_NO;
-      if (t.state !== TASK_OUTSIDE || this.calls_in_turn) return ENTER_NO;
-      this.current = t;
-      t.state = TASK_RUNNING;
-      t.busy = true;
-      return ENTERED;
-    }
+    if (this.enter_idle(t)) return ENTERED;
     if (this.current === t && t.body !== null && !t.in_call) {
       t.in_call = true;
       t.call_held = t.held_depth;
       return ENTER_NESTED;
     }
     return ENTER_NO;
+  }
+
+  /** The first half of enter(), for the hottest calls: while nobody runs. */
+  enter_idle(t: task_struct): boolean {
+    if (this.current !== this.swapper || this.runnable.length !== 0) return false;
+    if (t.busy || this.failure !== null) return false;
+    if (t.state !== TASK_OUTSIDE || this.calls_in_turn) return false;
+    this.current = t;
+    t.state = TASK_RUNNING;
+    t.busy = true;
+    return true;
   }
 
   /** The call returned a plain value. Throws if the thread still holds a lock. */

@@ -187,11 +187,35 @@ export function push_held(
 
 /** Drops the youngest hold of `lock` with `mode`; false if there is none. */
 export function pop_held(task: task_struct, lock: lock_base, mode: number): boolean {
+  const top = task.held_depth - 1;
+  const slot = top < 0 ? undefined : task.held[top];
+  if (slot === undefined || slot.lock !== lock || slot.mode !== mode) {
+    return pop_below(task, lock, (h) => h.mode === mode);
+  }
+  slot.lock = null;
+  task.held_depth = top;
+  return true;
+}
+
+/** As pop_held() for the hold of an SRCU section: its side is the subclass. */
+export function pop_held_subclass(task: task_struct, lock: lock_base, subclass: number): boolean {
+  const top = task.held_depth - 1;
+  const slot = top < 0 ? undefined : task.held[top];
+  if (slot === undefined || slot.lock !== lock || slot.subclass !== subclass) {
+    return pop_below(task, lock, (h) => h.subclass === subclass);
+  }
+  slot.lock = null;
+  task.held_depth = top;
+  return true;
+}
+
+/** Not the youngest: takes it out from under the others. */
+function pop_below(task: task_struct, lock: lock_base, is: (h: held_lock) => boolean): boolean {
   const held = task.held;
   const top = task.held_depth - 1;
   for (let i = top; i >= 0; i--) {
     const slot = held[i]!;
-    if (slot.lock !== lock || slot.mode !== mode) continue;
+    if (slot.lock !== lock || !is(slot)) continue;
     for (let j = i; j < top; j++) held[j] = held[j + 1]!;
     held[top] = slot;
     slot.lock = null;

@@ -3,6 +3,8 @@
  * The last fput() hands the file to fs/ (`kernel.vfs_ops.__fput`), at once and not from task work
  * as Linux does: whoever holds mmap_lock or an inode lock keeps the file until it has let go.
  */
+import { O_APPEND, O_DIRECT, O_DSYNC, O_SYNC } from "../include/fcntl.ts";
+import { IOCB_APPEND, IOCB_DIRECT, IOCB_DSYNC, IOCB_SYNC } from "../include/fs.ts";
 import type { Sometime, file, file_operations, inode, path } from "../include/fs.ts";
 import type { cred } from "../include/cred.ts";
 import type { mutex as mutex_t } from "../include/locks.ts";
@@ -13,6 +15,16 @@ import { assert } from "../assert.ts";
 
 const F_POS_LOCK = lock_class("&f->f_pos_lock");
 
+/** IOCB_* that open flags `o` imply. */
+export function iocb_flags(o: number): number {
+  let flags = 0;
+  if ((o & O_APPEND) !== 0) flags |= IOCB_APPEND;
+  if ((o & O_DIRECT) !== 0) flags |= IOCB_DIRECT;
+  if ((o & O_DSYNC) !== 0) flags |= IOCB_DSYNC;
+  if ((o & O_SYNC & ~O_DSYNC) !== 0) flags |= IOCB_SYNC;
+  return flags;
+}
+
 class vfs_file implements file {
   readonly kernel: Kernel;
   f_path: path;
@@ -20,6 +32,7 @@ class vfs_file implements file {
   f_mapping: address_space;
   f_op: file_operations;
   f_flags: number;
+  f_iocb_flags: number;
   f_mode: number;
   f_cred: cred;
   f_pos: number;
@@ -36,6 +49,7 @@ class vfs_file implements file {
     this.f_mapping = inode.i_mapping;
     this.f_op = inode.i_fop;
     this.f_flags = flags;
+    this.f_iocb_flags = iocb_flags(flags);
     this.f_mode = 0;
     this.f_cred = cred;
     this.f_pos = 0;

@@ -578,13 +578,17 @@ export function current_time(inode: inode): timespec64 {
 }
 
 export function timestamp_truncate(t: timespec64, sb: super_block): timespec64 {
+  const within = t.tv_sec > sb.s_time_min && t.tv_sec < sb.s_time_max;
+  return within && sb.s_time_gran === 1 ? t : timestamp_changed(t, sb);
+}
+
+function timestamp_changed(t: timespec64, sb: super_block): timespec64 {
   if (t.tv_sec <= sb.s_time_min || t.tv_sec >= sb.s_time_max) {
     const tv_sec = Math.min(Math.max(t.tv_sec, sb.s_time_min), sb.s_time_max);
     return { tv_sec, tv_nsec: 0 };
   }
-  const gran = sb.s_time_gran;
-  if (gran === 1 || t.tv_nsec % gran === 0) return t;
-  return { tv_sec: t.tv_sec, tv_nsec: t.tv_nsec - (t.tv_nsec % gran) };
+  const below = t.tv_nsec % sb.s_time_gran;
+  return below === 0 ? t : { tv_sec: t.tv_sec, tv_nsec: t.tv_nsec - below };
 }
 
 export { timespec64_compare, timespec64_equal } from "../time.ts";

@@ -137,14 +137,14 @@ export class ProcessFile extends ProcessBase {
   ): Sometime<number> {
     const t = this.task;
     const s = t.kernel.sched;
-    if (!s.idle || s.enter(t) !== ENTERED) return this.rw_slow(name, fn, fd, buf, pos, source);
+    if (!s.enter_idle(t)) return this.rw_slow(name, fn, fd, buf, pos, source);
     t.syscall = name;
     let r: Sometime<number>;
     try {
       const own = ArrayBuffer.isView(buf); // much cheaper than instanceof
       r = fn(t, fd, own ? this.own_iter.over(buf, source) : this.iter([buf], source), pos);
     } catch (e) {
-      s.leave_failed(t, ENTERED);
+      s.leave_failed(t, ENTERED, e);
       throw this.dress(e, name);
     }
     if (typeof r !== "number") return this.dressed(s.leave_async(t, ENTERED, r), name);
