@@ -93,6 +93,8 @@ export interface pmem_device {
   readonly data_offset: number;
   /** Bytes at the end that are not used. */
   readonly pfn_pad: number;
+  /** Whole pages of data. */
+  readonly nr_pages: number;
   readonly bb: badblocks;
   readonly clear_poison: boolean;
   readonly nd_region: nd_region | null;
@@ -202,8 +204,7 @@ function pmem_direct_access(
   const page_size = pmem.kernel.PAGE_SIZE;
   out.paddr = pmem.region.start + pmem.data_offset + pgoff * page_size;
   out.pfn = dev.base_pfn + pgoff;
-  const left = pmem.disk.capacity * 512 - pgoff * page_size;
-  out.nr_pages = left > 0 ? Math.floor(left * pmem.kernel.PAGES_PER_BYTE) : 0;
+  out.nr_pages = pmem.nr_pages - pgoff; // none or less: the caller answers ERANGE
   if (pmem.bb.count !== 0) pmem_access_among_bad(pmem, pgoff, nr_pages, mode, out);
 }
 
@@ -350,6 +351,7 @@ export function attach_pmem(kernel: Kernel, o: pmem_options): pmem_device {
     info,
     data_offset,
     pfn_pad,
+    nr_pages: Math.floor(data_size / kernel.PAGE_SIZE),
     bb: new badblocks(),
     clear_poison: o.clear_poison ?? (o.nd_region !== undefined && o.nd_region.bus.ars !== null),
     nd_region: o.nd_region ?? null,
