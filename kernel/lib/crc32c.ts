@@ -24,6 +24,36 @@ export function make_crc_tables(poly: number): Uint32Array {
   return t;
 }
 
+/** Whether a Uint32Array reads bytes as the loop below needs them. */
+const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+/** Below this many bytes a view of words costs more than it saves. */
+const SHORT = 64;
+
+function crc_bytes(t: Uint32Array, crc: number, b: Uint8Array, from: number, end: number): number {
+  let c = crc;
+  for (let i = from; i < end; i++) c = (c >>> 8) ^ t[(c ^ b[i]!) & 0xff]!;
+  return c;
+}
+
+/** Two words a step. */
+function crc_words(t: Uint32Array, crc: number, w: Int32Array): number {
+  let c = crc;
+  for (let i = 0; i < w.length; i += 2) {
+    const x = c ^ w[i]!;
+    const y = w[i + 1]!;
+    c =
+      t[1792 + (x & 0xff)]! ^
+      t[1536 + ((x >>> 8) & 0xff)]! ^
+      t[1280 + ((x >>> 16) & 0xff)]! ^
+      t[1024 + (x >>> 24)]! ^
+      t[768 + (y & 0xff)]! ^
+      t[512 + ((y >>> 8) & 0xff)]! ^
+      t[256 + ((y >>> 16) & 0xff)]! ^
+      t[y >>> 24]!;
+  }
+  return c;
+}
+
 /** The shared loop of the two 32-bit CRCs: continues `crc` over `len` bytes; unsigned result. */
 export function crc_update(
   t: Uint32Array,
@@ -32,23 +62,13 @@ export function crc_update(
   off: number,
   len: number,
 ): number {
-  let c = crc | 0;
-  let i = off;
   const end = off + len;
-  for (; i + 8 <= end; i += 8) {
-    c ^= b[i]! | (b[i + 1]! << 8) | (b[i + 2]! << 16) | (b[i + 3]! << 24);
-    c =
-      t[1792 + (c & 0xff)]! ^
-      t[1536 + ((c >>> 8) & 0xff)]! ^
-      t[1280 + ((c >>> 16) & 0xff)]! ^
-      t[1024 + (c >>> 24)]! ^
-      t[768 + b[i + 4]!]! ^
-      t[512 + b[i + 5]!]! ^
-      t[256 + b[i + 6]!]! ^
-      t[b[i + 7]!]!;
-  }
-  for (; i < end; i++) c = (c >>> 8) ^ t[(c ^ b[i]!) & 0xff]!;
-  return c >>> 0;
+  if (len < SHORT || !LITTLE_ENDIAN) return crc_bytes(t, crc | 0, b, off, end) >>> 0;
+  const first = off + (-(b.byteOffset + off) & 3);
+  const words = ((end - first) >>> 3) * 2;
+  let c = crc_bytes(t, crc | 0, b, off, first);
+  c = crc_words(t, c, new Int32Array(b.buffer, b.byteOffset + first, words));
+  return crc_bytes(t, c, b, first + words * 4, end) >>> 0;
 }
 
 const TABLES = make_crc_tables(POLY);
