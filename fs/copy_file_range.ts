@@ -12,9 +12,9 @@ import {
   ETXTBSY,
   EXDEV,
 } from "../kernel/include/errno.ts";
-import { MAX_RW_COUNT, O_APPEND } from "../kernel/include/fcntl.ts";
+import { MAX_RW_COUNT, O_APPEND, O_DIRECT } from "../kernel/include/fcntl.ts";
 import type { file } from "../kernel/include/fs.ts";
-import { FMODE_READ, FMODE_WRITE } from "../kernel/include/fs.ts";
+import { FMODE_READ, FMODE_WRITE, S_DAX } from "../kernel/include/fs.ts";
 import { S_ISDIR, S_ISREG } from "../kernel/include/stat.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { file_end_write, file_start_write } from "../kernel/vfs/super.ts";
@@ -56,7 +56,10 @@ function copy_checks(fin: file, pos_in: number, fout: file, pos_out: number, len
   return count;
 }
 
-/** Through a buffer: what splice does. */
+/**
+ * Through a buffer: what splice does. Pages of the page cache are handed on as they are, so a direct
+ * write sees memory that is as little aligned as the position read from.
+ */
 async function copy_by_pieces(
   fin: file,
   pos_in: number,
@@ -66,13 +69,15 @@ async function copy_by_pieces(
 ): Promise<number> {
   const { kernel } = fin;
   const buf = new Uint8Array(Math.min(len, CHUNK));
+  const in_cache = (fin.f_flags & O_DIRECT) === 0 && (fin.f_inode.i_flags & S_DAX) === 0;
   let done = 0;
   while (done < len) {
-    const want = Math.min(len - done, CHUNK);
+    const skew = in_cache ? (pos_in + done) % kernel.PAGE_SIZE : 0;
+    const want = Math.min(len - done, CHUNK - skew);
     const to = new_iov_iter_bytes(kernel, false, [buf.subarray(0, want)]);
     const got = await vfs_iter_read(fin, to, pos_in + done);
     if (got <= 0) break;
-    const from = new_iov_iter_bytes(kernel, true, [buf.subarray(0, got)]);
+    const from = new_iov_iter_bytes(kernel, true, [buf.subarray(0, got)], skew);
     let put = 0;
     try {
       put = await vfs_iter_write(fout, from, pos_out + done);

@@ -19,7 +19,6 @@ import {
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
   VM_IO,
-  VM_LOCKED,
   VM_LOCKONFAULT,
   VM_MAYREAD,
   VM_MAYWRITE,
@@ -37,7 +36,7 @@ import { handle_mm_fault, vma_is_dax } from "./memory/fault.ts";
 import { mm_state } from "./mm_state.ts";
 import { get_page, pfn_to_page, put_page } from "./page.ts";
 import { geometry, lookup_entry, pte_pfn, pte_present, pte_write } from "./pgtable.ts";
-import { find_vma, vma_lookup, vmas_in } from "./vma.ts";
+import { find_vma, vma_lookup } from "./vma.ts";
 
 /** Is there an entry that allows the access? */
 export function follow_page(mm: mm_struct, addr: number, write: boolean): boolean {
@@ -50,11 +49,19 @@ function vma_is_fsdax(vma: vm_area_struct): boolean {
   return vma_is_dax(vma) && !S_ISCHR(vma.vm_file!.f_mapping.host.i_mode);
 }
 
-function check_vma_flags(vma: vm_area_struct, write: boolean): void {
+/** What is wanted of a page. `force`: what mprotect() could allow is enough for a load. */
+interface access {
+  readonly write: boolean;
+  readonly force: boolean;
+}
+const LOAD: access = { write: false, force: false };
+const STORE: access = { write: true, force: false };
+const FORCED_LOAD: access = { write: false, force: true };
+
+function check_vma_flags(vma: vm_area_struct, { write, force }: access): void {
   if (vma.vm_flags & (VM_IO | VM_PFNMAP)) throw EFAULT;
-  if (write) {
-    if (!(vma.vm_flags & VM_WRITE)) throw EFAULT;
-  } else if (!(vma.vm_flags & VM_READ)) throw EFAULT;
+  if (vma.vm_flags & (write ? VM_WRITE : VM_READ)) return;
+  if (write || !force || !(vma.vm_flags & VM_MAYREAD)) throw EFAULT;
 }
 
 /** Outcome of one fault taken on behalf of somebody. */
@@ -77,88 +84,107 @@ async function faultin_page(vma: vm_area_struct, addr: number, write: boolean, t
   return FAULTED;
 }
 
+interface range_walk {
+  /** The access to ask for in a vma, or null to leave it out. */
+  readonly check: (vma: vm_area_struct) => access | null;
+  /** A hole in the address space is passed over, not ENOMEM. */
+  readonly skip_holes: boolean;
+  /** A vma with an error is left, and the next one begun. */
+  readonly ignore_errors?: boolean;
+}
+
 /**
  * Makes every page of [start, end) present, faulting where needed. mmap_lock must NOT be held.
- * `check` decides per vma: the access to ask for, or null to leave it out.
- * Throws ENOMEM for a hole in the address space.
+ * An error after some pages of a vma only ends the batch, as in the kernel: the page is faulted
+ * once more, and then the error counts.
  */
 async function fault_in_range(
   mm: mm_struct,
   start: number,
   end: number,
-  check: (vma: vm_area_struct) => boolean | null,
-  skip_holes: boolean,
+  w: range_walk,
 ): Promise<void> {
-  const { page_size } = geometry(mm);
-  let addr = start;
-  let tried = false;
-  while (addr < end) {
+  const at: walk_position = { addr: start, end, tried: false, batch: null };
+  while (at.addr < end) {
     const p = mm.mmap_lock.down_read();
     if (p) await p;
+    at.batch = null;
     let held = true;
     try {
-      while (addr < end) {
-        const vma = skip_holes ? find_vma(mm, addr) : vma_lookup(mm, addr);
-        if (vma === null || vma.vm_start >= end) {
-          if (skip_holes) return;
-          throw ENOMEM;
-        }
-        addr = Math.max(addr, vma.vm_start);
-        const write = check(vma);
-        if (write === null) {
-          addr = vma.vm_end;
-          continue;
-        }
-        check_vma_flags(vma, write);
-        if (follow_page(mm, addr, write)) {
-          addr += page_size;
-          tried = false;
-          continue;
-        }
-        if ((await faultin_page(vma, addr, write, tried)) === LOCK_DROPPED) {
-          held = false;
-          tried = true;
-          break;
-        }
-      }
+      held = (await fault_in_locked(mm, at, w)) === FAULTED;
     } finally {
       if (held) mm.mmap_lock.up_read();
     }
+    at.tried = !held;
   }
+}
+
+interface walk_position {
+  addr: number;
+  readonly end: number;
+  /** This page has been faulted, and mmap_lock was dropped for it. */
+  tried: boolean;
+  /** The vma in which pages have been done since the batch began. */
+  batch: vm_area_struct | null;
+}
+
+/** As far as it goes before mmap_lock is dropped (LOCK_DROPPED). */
+async function fault_in_locked(mm: mm_struct, at: walk_position, w: range_walk): Promise<number> {
+  while (at.addr < at.end) {
+    const vma = w.skip_holes ? find_vma(mm, at.addr) : vma_lookup(mm, at.addr);
+    if (vma === null || vma.vm_start >= at.end) {
+      if (!w.skip_holes) throw ENOMEM;
+      at.addr = at.end;
+      return FAULTED;
+    }
+    at.addr = Math.max(at.addr, vma.vm_start);
+    try {
+      if ((await fault_in_page(vma, at, w)) === LOCK_DROPPED) return LOCK_DROPPED;
+    } catch (e) {
+      if (!is_errno(e)) throw e;
+      if (at.batch === vma) at.batch = null;
+      else if (w.ignore_errors) at.addr = vma.vm_end;
+      else throw e;
+    }
+  }
+  return FAULTED;
+}
+
+async function fault_in_page(vma: vm_area_struct, at: walk_position, w: range_walk) {
+  const want = w.check(vma);
+  if (want === null) {
+    at.addr = vma.vm_end;
+    return FAULTED;
+  }
+  check_vma_flags(vma, want);
+  if (!follow_page(vma.vm_mm, at.addr, want.write)) {
+    return faultin_page(vma, at.addr, want.write, at.tried);
+  }
+  at.addr += geometry(vma.vm_mm).page_size;
+  at.tried = false;
+  at.batch = vma;
+  return FAULTED;
 }
 
 /**
  * Loads for shared mappings, stores for private ones that can be written (the copy is made now).
+ * Any access the program has is enough; with none there is nothing to populate (EFAULT).
  */
-function populate_access(vma: vm_area_struct): boolean | null {
-  if (vma.vm_flags & (VM_IO | VM_PFNMAP)) return null;
-  if ((vma.vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) === (VM_LOCKED | VM_LOCKONFAULT)) return null;
-  if ((vma.vm_flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) return true;
-  // Without any access there is nothing to load, and no error either way is wanted.
-  return vma.vm_flags & (VM_READ | VM_EXEC) || vma.vm_flags & VM_WRITE ? false : null;
+function populate_access(vma: vm_area_struct): access | null {
+  if (vma.vm_flags & (VM_IO | VM_PFNMAP | VM_LOCKONFAULT)) return null;
+  if ((vma.vm_flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) return STORE;
+  return vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC) ? FORCED_LOAD : LOAD;
 }
 
 /** MAP_POPULATE and mlock. `ignore_errors`: MAP_POPULATE never fails. */
-export async function mm_populate(
+export function mm_populate(
   mm: mm_struct,
   start: number,
   len: number,
   ignore_errors: boolean,
 ): Promise<void> {
-  if (!ignore_errors) {
-    await fault_in_range(mm, start, start + len, populate_access, true);
-    return;
-  }
-  // An error in one vma does not keep the others from being populated.
-  for (const vma of vmas_in(mm, start, start + len)) {
-    try {
-      const from = Math.max(start, vma.vm_start);
-      const to = Math.min(start + len, vma.vm_end);
-      await fault_in_range(mm, from, to, populate_access, true);
-    } catch (e) {
-      if (!is_errno(e)) throw e;
-    }
-  }
+  const w = { check: populate_access, skip_holes: true, ignore_errors };
+  return fault_in_range(mm, start, start + len, w);
 }
 
 /**
@@ -171,12 +197,12 @@ export async function faultin_page_range(
   end: number,
   write: boolean,
 ): Promise<void> {
-  const check = (vma: vm_area_struct): boolean => {
+  const check = (vma: vm_area_struct): access => {
     const need = write ? VM_WRITE : VM_READ;
     if (vma.vm_flags & (VM_IO | VM_PFNMAP) || !(vma.vm_flags & need)) throw EINVAL;
-    return write;
+    return write ? STORE : LOAD;
   };
-  await fault_in_range(mm, start, end, check, false);
+  await fault_in_range(mm, start, end, { check, skip_holes: false });
 }
 
 /**
@@ -195,13 +221,13 @@ export async function get_user_pages(
   const out: page[] = [];
   for (let i = 0; i < nr; i++) {
     const addr = start + i * page_size;
-    const check = (vma: vm_area_struct): boolean => {
+    const check = (vma: vm_area_struct): access => {
       if (longterm && vma_is_fsdax(vma)) throw EOPNOTSUPP;
       if (!(vma.vm_flags & (write ? VM_MAYWRITE : VM_MAYREAD))) throw EFAULT;
-      return write;
+      return write ? STORE : LOAD;
     };
     try {
-      await fault_in_range(mm, addr, addr + page_size, check, false);
+      await fault_in_range(mm, addr, addr + page_size, { check, skip_holes: false });
       out.push(pin_one(mm, addr));
     } catch (e) {
       for (const p of out) put_page(p);

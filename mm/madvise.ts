@@ -106,8 +106,8 @@ async function remove(vma: vm_area_struct, start: number, end: number): Promise<
   if (vma.vm_flags & V.VM_LOCKED) throw EINVAL;
   const f = vma.vm_file;
   if (f === null) throw EINVAL;
-  const shared_write = V.VM_SHARED | V.VM_WRITE;
-  if ((vma.vm_flags & shared_write) !== shared_write) throw EACCES;
+  const may_write = V.VM_SHARED | V.VM_MAYWRITE;
+  if ((vma.vm_flags & may_write) !== may_write) throw EACCES;
   const { page_size } = geometry(vma.vm_mm);
   const offset = start - vma.vm_start + vma.vm_pgoff * page_size;
   const { mm_ops } = mm_state(vma.vm_mm.kernel);

@@ -9,12 +9,13 @@ import type { task_struct } from "../kernel/sched/task.ts";
 import { split_huge_puds } from "./memory/zap.ts";
 import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { PageUptodate } from "./page.ts";
+import { shmem_has_page, vma_is_shmem } from "./shmem.ts";
 import { geometry, walk_page_range } from "./pgtable.ts";
 import { linear_page_index, vma_lookup } from "./vma.ts";
 
 /** Only who owns or may write the file learns what is cached of it. */
 function can_do_mincore(vma: vm_area_struct): boolean {
-  if (vma.vm_ops === null) return true;
+  if (vma.vm_ops === null || vma_is_shmem(vma)) return true;
   if (vma.vm_file === null) return false;
   const { kernel } = vma.vm_mm;
   const owner = current_cred(kernel).fsuid === vma.vm_file.f_inode.i_uid;
@@ -22,6 +23,7 @@ function can_do_mincore(vma: vm_area_struct): boolean {
 }
 
 function cached(vma: vm_area_struct, addr: number): number {
+  if (vma_is_shmem(vma)) return shmem_has_page(vma, linear_page_index(vma, addr)) ? 1 : 0;
   if (vma.vm_file === null) return 0;
   const e = xa_load(vma.vm_file.f_mapping.i_pages, linear_page_index(vma, addr));
   if (e === null || xa_is_value(e)) return 0;

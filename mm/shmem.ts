@@ -71,6 +71,11 @@ export function shmem_zero_setup(vma: vm_area_struct): void {
   vma.vm_ops = shmem_vm_ops;
 }
 
+/** Has the object a page for `pgoff`? */
+export function shmem_has_page(vma: vm_area_struct, pgoff: number): boolean {
+  return shm(vma).pages.has(pgoff);
+}
+
 export function vma_is_shmem(vma: vm_area_struct): boolean {
   return vma.vm_ops === shmem_vm_ops;
 }

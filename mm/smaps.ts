@@ -14,7 +14,7 @@ import {
   pte_young,
   walk_page_range,
 } from "./pgtable.ts";
-import { vma_lookup, vmas_in } from "./vma.ts";
+import { VM_SPECIAL, vma_lookup, vmas_in } from "./vma.ts";
 
 /** The sizes of an entry in KiB, in the order the kernel prints them. */
 export interface smaps_fields {
@@ -108,6 +108,16 @@ function account(s: smaps_fields, p: page, kib: number, young: boolean, dirty: b
   else s[is_dirty ? "Private_Dirty" : "Private_Clean"] += kib;
 }
 
+/**
+ * 6.1 asks as khugepaged would, and that never touches DAX: no also where faults map 2 MiB. What is
+ * left is anonymous memory with room for a whole entry.
+ */
+function thp_eligible(vma: vm_area_struct): boolean {
+  if (vma.vm_ops !== null || vma.vm_flags & (V.VM_NOHUGEPAGE | VM_SPECIAL)) return false;
+  const { pmd_size } = geometry(vma.vm_mm);
+  return Math.ceil(vma.vm_start / pmd_size) * pmd_size + pmd_size <= vma.vm_end;
+}
+
 export function smaps_vma(vma: vm_area_struct): smaps_entry {
   const mm = vma.vm_mm;
   const g = geometry(mm);
@@ -127,8 +137,7 @@ export function smaps_vma(vma: vm_area_struct): smaps_entry {
     Referenced: 0,
     Anonymous: 0,
     Locked: 0,
-    // 6.1 asks as khugepaged would, and that never touches DAX: 0 also where faults map 2 MiB.
-    THPeligible: 0,
+    THPeligible: thp_eligible(vma) ? 1 : 0,
   };
   const kib = g.page_size / 1024;
   split_huge_puds(mm, vma.vm_start, vma.vm_end);

@@ -32,7 +32,12 @@ import {
   S_IMMUTABLE,
 } from "../../kernel/include/fs.ts";
 import { S_ISDIR, S_ISREG } from "../../kernel/include/stat.ts";
-import { current_time, i_size_write, inode_dio_wait } from "../../kernel/vfs/inode.ts";
+import {
+  current_time,
+  i_size_write,
+  inode_dio_wait,
+  mark_inode_dirty,
+} from "../../kernel/vfs/inode.ts";
 import { filemap_write_and_wait } from "../../mm/filemap.ts";
 import { pagecache_isize_extended, truncate_pagecache } from "../../mm/truncate.ts";
 import { setattr_copy, setattr_prepare } from "../attr.ts";
@@ -146,7 +151,7 @@ export async function ext4_setattr(dentry: dentry, attr: iattr): Promise<void> {
   try {
     if (valid & ATTR_SIZE) await setattr_size(inode, attr.ia_size);
     setattr_copy(inode, attr);
-    await ext4_with_handle(inode.i_sb, EXT4_HT_INODE, 2, (h) => ext4_mark_inode_dirty(h, inode));
+    await mark_inode_dirty(inode);
     if (valid & ATTR_MODE) await ext4_acl_chmod(inode);
   } finally {
     if (inode.i_nlink > 0) await ext4_orphan_del(null, inode);

@@ -45,7 +45,7 @@ import {
 import { dput } from "../dcache.ts";
 import { umask_in } from "../fs_struct.ts";
 import { mnt_drop_write, mnt_want_write, path_put } from "../mount.ts";
-import { IS_APPEND, IS_IMMUTABLE, may_create, mode_strip_sgid } from "./permission.ts";
+import { IS_APPEND, IS_IMMUTABLE, may_create, may_linkat, mode_strip_sgid } from "./permission.ts";
 import {
   LAST_NORM,
   LOOKUP_CREATE,
@@ -248,6 +248,7 @@ export async function sys_linkat(
   try {
     await filename_create(task, newdfd, newname, 0, (p, d) => {
       if (old.mnt !== p.mnt) throw EXDEV;
+      may_linkat(old.dentry.d_inode!);
       return vfs_link(old.dentry, p.dentry.d_inode!, d);
     });
   } finally {

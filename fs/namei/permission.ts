@@ -20,6 +20,7 @@ import {
   ENOTDIR,
   EPERM,
   EROFS,
+  is_errno,
 } from "../../kernel/include/errno.ts";
 import { O_ACCMODE, O_APPEND, O_NOATIME, O_RDONLY, O_TRUNC } from "../../kernel/include/fcntl.ts";
 import type { dentry, inode, path } from "../../kernel/include/fs.ts";
@@ -51,7 +52,10 @@ import {
   S_ISGID,
   S_ISLNK,
   S_ISREG,
+  S_ISUID,
   S_ISVTX,
+  S_IWOTH,
+  S_IXGRP,
   S_IXUGO,
 } from "../../kernel/include/stat.ts";
 import { capable, current_cred, in_group_p } from "../../kernel/cred.ts";
@@ -101,6 +105,36 @@ export function inode_permission(inode: inode, mask: number): void {
 /** Owner of the file, or CAP_FOWNER. */
 export function inode_owner_or_capable(inode: inode): boolean {
   return current_cred(inode.kernel).fsuid === inode.i_uid || capable(inode.kernel, CAP_FOWNER);
+}
+
+/**
+ * fs.protected_symlinks=1, as distributions have it: in a sticky directory that everybody can write
+ * to, nobody follows the last link of a path but its owner, unless the directory's owner made it.
+ */
+export function may_follow_link(dir: inode, link: inode): void {
+  if ((dir.i_mode & (S_ISVTX | S_IWOTH)) !== (S_ISVTX | S_IWOTH) || dir.i_uid === link.i_uid) return;
+  if (current_cred(link.kernel).fsuid !== link.i_uid) throw EACCES;
+}
+
+/**
+ * fs.protected_hardlinks=1, as distributions have it: who does not own a file may give it another
+ * name only if it is a plain one that he can read and write.
+ */
+export function may_linkat(inode: inode): void {
+  const { i_mode } = inode;
+  const set_gid = (i_mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
+  if (S_ISREG(i_mode) && (i_mode & S_ISUID) === 0 && !set_gid && may_read_and_write(inode)) return;
+  if (!inode_owner_or_capable(inode)) throw EPERM;
+}
+
+function may_read_and_write(inode: inode): boolean {
+  try {
+    inode_permission(inode, MAY_READ | MAY_WRITE);
+    return true;
+  } catch (e) {
+    if (!is_errno(e)) throw e;
+    return false;
+  }
 }
 
 /** May a file of group `gid` keep its set-gid bit when the caller changes it? */

@@ -31,7 +31,7 @@ import {
 import { fcheck_raw } from "../file.ts";
 import { task_fs } from "../fs_struct.ts";
 import { lookup_mnt, mnt_ns, mntget, mntput, path_put } from "../mount.ts";
-import { IS_DEADDIR, inode_permission } from "./permission.ts";
+import { IS_DEADDIR, inode_permission, may_follow_link } from "./permission.ts";
 
 export const LOOKUP_FOLLOW = 0x1;
 export const LOOKUP_DIRECTORY = 0x2;
@@ -188,7 +188,7 @@ export function step_into(nd: nameidata, d: dentry, follow: boolean): Sometime<s
   }
   const to: path = { mnt, dentry: d };
   if (d.d_inode === null) return put_then_throw(to, ENOENT);
-  if (follow && d_is_symlink(d)) return pick_link(to, d.d_inode);
+  if (follow && d_is_symlink(d)) return pick_link(nd, to, d.d_inode);
   const p = set_path(nd, to);
   return p ? p.then(() => null) : null;
 }
@@ -198,9 +198,11 @@ async function put_then_throw(p: path, e: unknown): Promise<never> {
   throw e;
 }
 
-/** Text of a symlink; drops `to`. */
-async function pick_link(to: path, inode: inode): Promise<string> {
+/** Text of a symlink in nd.path; drops `to`. */
+async function pick_link(nd: nameidata, to: path, inode: inode): Promise<string> {
   try {
+    // the last one of the path, not one on the way
+    if (nd.last_type !== LAST_ROOT) may_follow_link(nd.path.dentry.d_inode!, inode);
     await touch_atime(to);
     return await get_link(to.dentry, inode);
   } finally {

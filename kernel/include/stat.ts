@@ -13,6 +13,8 @@ export const S_ISVTX = 0o1000;
 export const S_IRWXU = 0o700;
 export const S_IRWXG = 0o070;
 export const S_IRWXO = 0o007;
+export const S_IXGRP = 0o0010;
+export const S_IWOTH = 0o0002;
 export const S_IXUGO = 0o111;
 export const S_IALLUGO = 0o7777;
 

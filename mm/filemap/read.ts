@@ -4,8 +4,8 @@
  * filemap_read() copies pages that are there without a promise; the first page that has to be read,
  * or copy that sleeps, goes on in filemap_read_slow().
  */
-import { EFAULT, EIO, ENXIO, EOPNOTSUPP } from "../../kernel/include/errno.ts";
-import { IOCB_DIRECT, LLONG_MAX } from "../../kernel/include/fs.ts";
+import { EAGAIN, EFAULT, EIO, ENXIO, EOPNOTSUPP } from "../../kernel/include/errno.ts";
+import { IOCB_DIRECT, IOCB_NOWAIT, LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { Sometime, file, kiocb } from "../../kernel/include/fs.ts";
 import { PG_hwpoison, PG_uptodate } from "../../kernel/include/mm_types.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
@@ -127,6 +127,11 @@ function read_end(iocb: kiocb, done: number, fault: boolean): Sometime<number> {
 /** Gets the page at ki_pos in, then goes on as usual. */
 async function filemap_read_slow(iocb: kiocb, iter: iov_iter, done: number): Promise<number> {
   const { PAGE_SIZE } = iocb.ki_filp.kernel;
+  if ((iocb.ki_flags & IOCB_NOWAIT) !== 0) {
+    // RWF_NOWAIT starts no IO: what is in the cache, or nothing.
+    if (done > 0) return read_end(iocb, done, false);
+    throw EAGAIN;
+  }
   const index = Math.floor(iocb.ki_pos / PAGE_SIZE);
   const last = Math.floor((iocb.ki_pos + iter.count - 1) / PAGE_SIZE);
   let p: page;
