@@ -36,7 +36,7 @@ import { handle_mm_fault, vma_is_dax } from "./memory/fault.ts";
 import { mm_state } from "./mm_state.ts";
 import { get_page, pfn_to_page, put_page } from "./page.ts";
 import { geometry, lookup_entry, pte_pfn, pte_present, pte_write } from "./pgtable.ts";
-import { find_vma, vma_lookup } from "./vma.ts";
+import { find_vma } from "./vma.ts";
 
 /** Is there an entry that allows the access? */
 export function follow_page(mm: mm_struct, addr: number, write: boolean): boolean {
@@ -87,8 +87,6 @@ async function faultin_page(vma: vm_area_struct, addr: number, write: boolean, t
 interface range_walk {
   /** The access to ask for in a vma, or null to leave it out. */
   readonly check: (vma: vm_area_struct) => access | null;
-  /** A hole in the address space is passed over, not ENOMEM. */
-  readonly skip_holes: boolean;
   /** A vma with an error is left, and the next one begun. */
   readonly ignore_errors?: boolean;
 }
@@ -96,15 +94,15 @@ interface range_walk {
 /**
  * Makes every page of [start, end) present, faulting where needed. mmap_lock must NOT be held.
  * An error after some pages of a vma only ends the batch, as in the kernel: the page is faulted
- * once more, and then the error counts.
+ * once more, and then the error counts. Holes are passed over; true: there was one.
  */
 async function fault_in_range(
   mm: mm_struct,
   start: number,
   end: number,
   w: range_walk,
-): Promise<void> {
-  const at: walk_position = { addr: start, end, tried: false, batch: null };
+): Promise<boolean> {
+  const at: walk_position = { addr: start, end, hole: false, tried: false, batch: null };
   while (at.addr < end) {
     const p = mm.mmap_lock.down_read();
     if (p) await p;
@@ -117,11 +115,13 @@ async function fault_in_range(
     }
     at.tried = !held;
   }
+  return at.hole;
 }
 
 interface walk_position {
   addr: number;
   readonly end: number;
+  hole: boolean;
   /** This page has been faulted, and mmap_lock was dropped for it. */
   tried: boolean;
   /** The vma in which pages have been done since the batch began. */
@@ -131,13 +131,10 @@ interface walk_position {
 /** As far as it goes before mmap_lock is dropped (LOCK_DROPPED). */
 async function fault_in_locked(mm: mm_struct, at: walk_position, w: range_walk): Promise<number> {
   while (at.addr < at.end) {
-    const vma = w.skip_holes ? find_vma(mm, at.addr) : vma_lookup(mm, at.addr);
-    if (vma === null || vma.vm_start >= at.end) {
-      if (!w.skip_holes) throw ENOMEM;
-      at.addr = at.end;
-      return FAULTED;
-    }
-    at.addr = Math.max(at.addr, vma.vm_start);
+    const vma = find_vma(mm, at.addr);
+    if (vma === null || vma.vm_start > at.addr) at.hole = true;
+    at.addr = Math.max(at.addr, vma?.vm_start ?? at.end);
+    if (vma === null || at.addr >= at.end) return FAULTED;
     try {
       if ((await fault_in_page(vma, at, w)) === LOCK_DROPPED) return LOCK_DROPPED;
     } catch (e) {
@@ -177,14 +174,13 @@ function populate_access(vma: vm_area_struct): access | null {
 }
 
 /** MAP_POPULATE and mlock. `ignore_errors`: MAP_POPULATE never fails. */
-export function mm_populate(
+export async function mm_populate(
   mm: mm_struct,
   start: number,
   len: number,
   ignore_errors: boolean,
 ): Promise<void> {
-  const w = { check: populate_access, skip_holes: true, ignore_errors };
-  return fault_in_range(mm, start, start + len, w);
+  await fault_in_range(mm, start, start + len, { check: populate_access, ignore_errors });
 }
 
 /**
@@ -202,7 +198,7 @@ export async function faultin_page_range(
     if (vma.vm_flags & (VM_IO | VM_PFNMAP) || !(vma.vm_flags & need)) throw EINVAL;
     return write ? STORE : LOAD;
   };
-  await fault_in_range(mm, start, end, { check, skip_holes: false });
+  if (await fault_in_range(mm, start, end, { check })) throw ENOMEM;
 }
 
 /**
@@ -227,7 +223,7 @@ export async function get_user_pages(
       return write ? STORE : LOAD;
     };
     try {
-      await fault_in_range(mm, addr, addr + page_size, { check, skip_holes: false });
+      if (await fault_in_range(mm, addr, addr + page_size, { check })) throw EFAULT;
       out.push(pin_one(mm, addr));
     } catch (e) {
       for (const p of out) put_page(p);

@@ -35,6 +35,7 @@ abstract class iter_base {
   }
 
   protected abstract seg_len(i: number): number;
+  protected abstract seg_addr(i: number): number;
 
   truncate(n: number): void {
     if (n < this.count) this.count = n;
@@ -62,6 +63,20 @@ abstract class iter_base {
       this.seg_off = this.seg_len(--this.seg);
     }
     this.seg_off -= n;
+  }
+
+  /** Addresses and lengths of what is left, or-ed: its low bits tell how it is aligned. */
+  alignment(): number {
+    let bits = 0;
+    let skip = this.seg_off;
+    for (let i = this.seg, left = this.count; left > 0; i++) {
+      const len = Math.min(this.seg_len(i) - skip, left);
+      // Only low bits matter, so reducing modulo 2^30 first loses nothing.
+      if (len > 0) bits |= ((this.seg_addr(i) + skip) % 2 ** 30) | (len % 2 ** 30);
+      left -= len;
+      skip = 0;
+    }
+    return bits;
   }
 
   /** Steps over used-up and empty segments; bytes that can be moved in one piece. */
@@ -115,13 +130,9 @@ class bytes_iter extends iter_base implements iov_iter {
     return this.#bufs[i]!.length;
   }
 
-  /**
-   * Arrays lie nowhere in memory: their lengths count, and what the caller says of their address.
-   */
-  alignment(): number {
-    let bits = this.#skew;
-    for (const b of this.#bufs) bits |= b.length;
-    return bits;
+  /** Arrays lie nowhere in memory: what the caller says of their address counts. */
+  protected override seg_addr(): number {
+    return this.#skew;
   }
 
   copy_to_iter(src: Uint8Array, off: number, len: number): number {
@@ -230,11 +241,8 @@ class user_iter extends iter_base implements iov_iter {
     return this.#segs[i]!.len;
   }
 
-  alignment(): number {
-    let bits = 0;
-    // Only low bits matter, so reducing modulo 2^30 first loses nothing.
-    for (const s of this.#segs) bits |= (s.addr % 2 ** 30) | (s.len % 2 ** 30);
-    return bits;
+  protected override seg_addr(i: number): number {
+    return this.#segs[i]!.addr;
   }
 
   #addr(): number {

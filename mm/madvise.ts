@@ -19,6 +19,7 @@ import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { vma_modify_flags } from "./mprotect.ts";
 import { geometry } from "./pgtable.ts";
 import { force_page_cache_readahead } from "./readahead.ts";
+import { vma_is_shmem } from "./shmem.ts";
 import { VM_SPECIAL, find_vma, linear_page_index, vma_is_anonymous } from "./vma.ts";
 
 /** Advice that only changes vm_flags: [set, clear]. */
@@ -77,7 +78,7 @@ function dontneed(advice: number): vma_action {
 async function willneed(vma: vm_area_struct, start: number, end: number): Promise<boolean> {
   const file = vma.vm_file;
   if (file === null) {
-    if (vma_is_anonymous(vma)) return false;
+    if (vma_is_anonymous(vma) || vma_is_shmem(vma)) return false;
     throw EBADF;
   }
   if (vma_is_dax(vma)) return false;

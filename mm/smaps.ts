@@ -66,7 +66,7 @@ const FLAG_CODES: readonly (readonly [number, string])[] = Object.freeze([
   [V.VM_RAND_READ, "rr"],
   [V.VM_DONTCOPY, "dc"],
   [V.VM_DONTEXPAND, "de"],
-  [V.VM_LOCKONFAULT, "lf"],
+  [V.VM_LOCKONFAULT, "??"], // 6.1 has no letters for it
   [V.VM_ACCOUNT, "ac"],
   [V.VM_NORESERVE, "nr"],
   [V.VM_HUGETLB, "ht"],

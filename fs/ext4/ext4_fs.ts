@@ -362,8 +362,8 @@ export function ext4_get_group_desc(sb: super_block, group: number): ext4_group_
 export const ext4_group_desc_bh = (sb: super_block, group: number): buffer_head =>
   EXT4_SB(sb).s_group_desc[Math.floor(group / EXT4_SB(sb).s_desc_per_block)]!;
 
+/** A short descriptor ends before the upper halves; behind the last one the block may end, too. */
 const hi32 = (sbi: ext4_sb_info): boolean => sbi.s_desc_size >= 64;
-const hi_lo16 = (wide: boolean, hi: number, lo: number) => (wide ? hi * 65536 + lo : lo);
 
 type gd = ext4_group_desc_view;
 export const ext4_block_bitmap = (sb: super_block, d: gd): number =>
@@ -373,13 +373,13 @@ export const ext4_inode_bitmap = (sb: super_block, d: gd): number =>
 export const ext4_inode_table = (sb: super_block, d: gd): number =>
   d.bg_inode_table_lo + (hi32(EXT4_SB(sb)) ? d.bg_inode_table_hi * TWO32 : 0);
 export const ext4_free_group_clusters = (sb: super_block, d: gd): number =>
-  hi_lo16(hi32(EXT4_SB(sb)), d.bg_free_blocks_count_hi, d.bg_free_blocks_count_lo);
+  d.bg_free_blocks_count_lo + (hi32(EXT4_SB(sb)) ? d.bg_free_blocks_count_hi * 65536 : 0);
 export const ext4_free_inodes_count = (sb: super_block, d: gd): number =>
-  hi_lo16(hi32(EXT4_SB(sb)), d.bg_free_inodes_count_hi, d.bg_free_inodes_count_lo);
+  d.bg_free_inodes_count_lo + (hi32(EXT4_SB(sb)) ? d.bg_free_inodes_count_hi * 65536 : 0);
 export const ext4_used_dirs_count = (sb: super_block, d: gd): number =>
-  hi_lo16(hi32(EXT4_SB(sb)), d.bg_used_dirs_count_hi, d.bg_used_dirs_count_lo);
+  d.bg_used_dirs_count_lo + (hi32(EXT4_SB(sb)) ? d.bg_used_dirs_count_hi * 65536 : 0);
 export const ext4_itable_unused_count = (sb: super_block, d: gd): number =>
-  hi_lo16(hi32(EXT4_SB(sb)), d.bg_itable_unused_hi, d.bg_itable_unused_lo);
+  d.bg_itable_unused_lo + (hi32(EXT4_SB(sb)) ? d.bg_itable_unused_hi * 65536 : 0);
 export function ext4_free_group_clusters_set(sb: super_block, d: gd, n: number): void {
   d.bg_free_blocks_count_lo = n & 0xffff;
   if (hi32(EXT4_SB(sb))) d.bg_free_blocks_count_hi = n >>> 16;

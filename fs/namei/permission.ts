@@ -112,7 +112,8 @@ export function inode_owner_or_capable(inode: inode): boolean {
  * to, nobody follows the last link of a path but its owner, unless the directory's owner made it.
  */
 export function may_follow_link(dir: inode, link: inode): void {
-  if ((dir.i_mode & (S_ISVTX | S_IWOTH)) !== (S_ISVTX | S_IWOTH) || dir.i_uid === link.i_uid) return;
+  if ((dir.i_mode & (S_ISVTX | S_IWOTH)) !== (S_ISVTX | S_IWOTH) || dir.i_uid === link.i_uid)
+    return;
   if (current_cred(link.kernel).fsuid !== link.i_uid) throw EACCES;
 }
 
