@@ -11,9 +11,10 @@ import {
   POSIX_FADV_WILLNEED,
 } from "../kernel/include/fcntl.ts";
 import type { file } from "../kernel/include/fs.ts";
-import { FMODE_READ, LLONG_MAX, S_DAX, WB_SYNC_NONE } from "../kernel/include/fs.ts";
+import { FMODE_RANDOM, FMODE_READ, LLONG_MAX, S_DAX, WB_SYNC_NONE } from "../kernel/include/fs.ts";
 import { S_ISFIFO, S_ISREG } from "../kernel/include/stat.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
+import { READ_AHEAD } from "../kernel/vfs/file.ts";
 import { invalidate_mapping_pages } from "../mm/filemap.ts";
 import { force_page_cache_readahead } from "../mm/readahead.ts";
 import { with_fd } from "./file.ts";
@@ -27,6 +28,16 @@ const ALL = [
   POSIX_FADV_DONTNEED,
   POSIX_FADV_NOREUSE,
 ];
+
+const PATTERN = [POSIX_FADV_NORMAL, POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL];
+
+/** How this open file will be read. */
+function advise_pattern(f: file, advice: number): void {
+  const pages = READ_AHEAD / f.kernel.PAGE_SIZE;
+  f.f_ra.ra_pages = advice === POSIX_FADV_SEQUENTIAL ? pages * 2 : pages;
+  if (advice === POSIX_FADV_RANDOM) f.f_mode |= FMODE_RANDOM;
+  else f.f_mode &= ~FMODE_RANDOM;
+}
 
 /** `len` 0 means to the end. */
 export async function vfs_fadvise(
@@ -44,7 +55,8 @@ export async function vfs_fadvise(
   const end = len === 0 || offset + len > LLONG_MAX ? LLONG_MAX : offset + len - 1;
   const { PAGE_SIZE } = f.kernel;
   const first = Math.floor(offset / PAGE_SIZE);
-  if (advice === POSIX_FADV_WILLNEED) {
+  if (PATTERN.includes(advice)) advise_pattern(f, advice);
+  else if (advice === POSIX_FADV_WILLNEED) {
     const last = Math.floor(Math.min(end, mapping.host.i_size) / PAGE_SIZE);
     await force_page_cache_readahead(mapping, f, first, last - first + 1);
   } else if (advice === POSIX_FADV_DONTNEED) {

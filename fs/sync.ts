@@ -116,6 +116,8 @@ export async function sys_sync(task: task_struct): Promise<void> {
       if (!is_errno(e)) throw e;
     }
   };
+  // the flusher's round first: it leaves alone what only waiting can write (DAX)
+  await iterate_supers(kernel, quiet(writeback_inodes_sb));
   await iterate_supers(kernel, quiet(sync_inodes_sb));
   await iterate_supers(
     kernel,

@@ -57,6 +57,10 @@ const DIFFERENCES = Object.freeze({
     since: "6.2",
     what: "a read fault does not tag its DAX entry dirty",
   },
+  madvise_knows_device_pmds: {
+    since: "6.5",
+    what: "MADV_COLD and MADV_PAGEOUT pass 2 MiB entries of devices by; before, they clear them",
+  },
   dax_holder_pre_remove: { since: "6.8", what: "holders are told before the device goes away" },
   dax_scan_waits: {
     since: "6.15",

@@ -1,6 +1,6 @@
 /**
  * mm/madvise.ts - madvise(2). Linux: mm/madvise.c. Differs: no reclaim, so COLD, PAGEOUT and KSM
- * advice change nothing.
+ * advice change nothing (but for what 6.1 does to 2 MiB entries of devices).
  */
 import { EACCES, EBADF, EINVAL, ENOMEM } from "../kernel/include/errno.ts";
 import type { file } from "../kernel/include/fs.ts";
@@ -8,6 +8,7 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../kernel/include/fcn
 import * as M from "../kernel/include/mman.ts";
 import * as V from "../kernel/include/mm_types.ts";
 import type { mm_struct, vm_area_struct } from "../kernel/include/mm_types.ts";
+import { behaves } from "../kernel/release.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { fput, get_file } from "../kernel/vfs/file.ts";
 import { faultin_page_range } from "./gup.ts";
@@ -17,9 +18,9 @@ import { zap_page_range_single } from "./memory/zap.ts";
 import { mm_state } from "./mm_state.ts";
 import { page_align, page_aligned, task_mm, u64 } from "./mmap.ts";
 import { vma_modify_flags } from "./mprotect.ts";
-import { geometry } from "./pgtable.ts";
+import { geometry, is_huge_zero, walk_page_range } from "./pgtable.ts";
 import { force_page_cache_readahead } from "./readahead.ts";
-import { vma_is_shmem } from "./shmem.ts";
+import { shmem_punch, vma_is_shmem } from "./shmem.ts";
 import { VM_SPECIAL, find_vma, linear_page_index, vma_is_anonymous } from "./vma.ts";
 
 /** Advice that only changes vm_flags: [set, clear]. */
@@ -106,15 +107,37 @@ async function unlocked(mm: mm_struct, f: file, fn: () => unknown): Promise<bool
 async function remove(vma: vm_area_struct, start: number, end: number): Promise<boolean> {
   if (vma.vm_flags & V.VM_LOCKED) throw EINVAL;
   const f = vma.vm_file;
-  if (f === null) throw EINVAL;
+  const { page_size } = geometry(vma.vm_mm);
+  if (f === null) {
+    if (!vma_is_shmem(vma)) throw EINVAL;
+    shmem_punch(vma, linear_page_index(vma, start), (end - start) / page_size);
+    return false;
+  }
   const may_write = V.VM_SHARED | V.VM_MAYWRITE;
   if ((vma.vm_flags & may_write) !== may_write) throw EACCES;
-  const { page_size } = geometry(vma.vm_mm);
   const offset = start - vma.vm_start + vma.vm_pgoff * page_size;
   const { mm_ops } = mm_state(vma.vm_mm.kernel);
   return unlocked(vma.vm_mm, f, () =>
     mm_ops.vfs_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, end - start),
   );
+}
+
+/** Before 6.5 a 2 MiB entry of a device is taken for a damaged table here, and cleared. */
+async function cold(vma: vm_area_struct, start: number, end: number): Promise<boolean> {
+  if (vma.vm_flags & (V.VM_LOCKED | V.VM_PFNMAP)) throw EINVAL;
+  const mm = vma.vm_mm;
+  if (!vma_is_dax(vma) || behaves(mm.kernel, "madvise_knows_device_pmds")) return false;
+  const { pmd_size } = geometry(mm);
+  walk_page_range(mm, start, end, {
+    pte: () => undefined,
+    huge(leaf, i, addr, size) {
+      const e = leaf[i]!;
+      if (size !== pmd_size || is_huge_zero(mm, e)) return;
+      mm.kernel.pr_err(`mm/pgtable-generic.c: bad pmd ${e.toString(16)}`);
+      zap_page_range_single(vma, addr, addr + size, true);
+    },
+  });
+  return false;
 }
 
 function action(advice: number): vma_action | null {
@@ -129,10 +152,7 @@ function action(advice: number): vma_action | null {
       return remove;
     case M.MADV_COLD:
     case M.MADV_PAGEOUT:
-      return async (vma) => {
-        if (vma.vm_flags & (V.VM_LOCKED | V.VM_PFNMAP)) throw EINVAL;
-        return false;
-      };
+      return cold;
     case M.MADV_MERGEABLE:
     case M.MADV_UNMERGEABLE:
       return async () => false;

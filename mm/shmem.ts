@@ -13,6 +13,8 @@ import { VM_FAULT_LOCKED, VM_FAULT_OOM } from "../kernel/include/mm_types.ts";
 import type { Sometime } from "../kernel/include/fs.ts";
 import { SetPageUptodate, get_page, lock_page, put_page } from "./page.ts";
 import { try_alloc_page } from "./memory/vmf.ts";
+import { zap_page_range_single } from "./memory/zap.ts";
+import { geometry } from "./pgtable.ts";
 import { then } from "./sometime.ts";
 
 interface shm_object {
@@ -69,6 +71,26 @@ export function shmem_zero_setup(vma: vm_area_struct): void {
   const object: shm_object = { pages: new Map(), users: 1 };
   vma.vm_private_data = object;
   vma.vm_ops = shmem_vm_ops;
+}
+
+/** Takes `nr` pages from `first` on out of the object, and so from all who have them mapped. */
+export function shmem_punch(vma: vm_area_struct, first: number, nr: number): void {
+  const object = shm(vma);
+  const { kernel } = vma.vm_mm;
+  const { page_size } = geometry(vma.vm_mm);
+  const mms = new Set([...kernel.machine.sched.tasks].map((t) => t.mm));
+  for (const v of [...mms].flatMap((mm) => mm?.mmap ?? [])) {
+    if (!vma_is_shmem(v) || shm(v) !== object) continue;
+    const from = v.vm_start + (first - v.vm_pgoff) * page_size;
+    const start = Math.max(v.vm_start, from);
+    const end = Math.min(v.vm_end, from + nr * page_size);
+    if (start < end) zap_page_range_single(v, start, end, true);
+  }
+  for (let i = first; i < first + nr; i++) {
+    const p = object.pages.get(i);
+    if (p !== undefined) put_page(p);
+    object.pages.delete(i);
+  }
 }
 
 /** Has the object a page for `pgoff`? */

@@ -168,12 +168,31 @@ export const FMODE_CAN_READ = 0x20000;
 export const FMODE_CAN_WRITE = 0x40000;
 export const FMODE_CREATED = 0x100000;
 /** Every user of f_pos takes f_pos_lock when the file is shared. */
+/** POSIX_FADV_RANDOM: no reading ahead. */
+export const FMODE_RANDOM = 0x1000;
 export const FMODE_ATOMIC_POS = 0x8000;
 /** Holds write access to inode and mount until it is released. */
 export const FMODE_WRITER = 0x10000;
 export const FMODE_OPENED = 0x80000;
 /** Has no position: a pipe. */
 export const FMODE_STREAM = 0x200000;
+
+/**
+ * What reads of one open file have been like. Pages; no lock, as in Linux: two readers that share a
+ * file may disturb each other's guesses.
+ */
+export interface file_ra_state {
+  /** The window read last: where it begins, its size, and how much of it is beyond the mark. */
+  start: number;
+  size: number;
+  async_size: number;
+  /** The most to read at a time. */
+  ra_pages: number;
+  /** Faults that missed the cache, less those that hit. */
+  mmap_miss: number;
+  /** Byte behind the last one read; -1: none yet. */
+  prev_pos: number;
+}
 
 export interface file {
   readonly kernel: Kernel;
@@ -183,7 +202,7 @@ export interface file {
   f_op: file_operations; // immutable after open
   f_flags: number; // f_lock (O_*)
   f_iocb_flags: number; // f_lock (IOCB_* that f_flags imply)
-  f_mode: number; // immutable after open (FMODE_*)
+  f_mode: number; // immutable after open (FMODE_*), but for FMODE_RANDOM
   f_cred: cred; // immutable
   f_pos: number; // f_pos_lock
   readonly f_pos_lock: mutex;
@@ -192,6 +211,7 @@ export interface file {
   /** What of sb.s_wb_err this file has already reported (syncfs). */
   f_sb_err: number;
   private_data: unknown;
+  readonly f_ra: file_ra_state;
 }
 
 /** kiocb.ki_flags */

@@ -89,6 +89,8 @@ export const PG_mappedtodisk = 1 << 5;
 export const PG_hwpoison = 1 << 6;
 export const PG_reserved = 1 << 7;
 export const PG_anon = 1 << 8;
+/** A reader that comes to this page has the next window read. */
+export const PG_readahead = 1 << 9;
 
 /**
  * One page frame with a descriptor: page cache, anonymous, or a device page of an fsdax namespace

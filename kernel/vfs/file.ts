@@ -5,7 +5,7 @@
  */
 import { O_APPEND, O_DIRECT, O_DSYNC, O_SYNC } from "../include/fcntl.ts";
 import { IOCB_APPEND, IOCB_DIRECT, IOCB_DSYNC, IOCB_SYNC } from "../include/fs.ts";
-import type { Sometime, file, file_operations, inode, path } from "../include/fs.ts";
+import type { Sometime, file, file_operations, file_ra_state, inode, path } from "../include/fs.ts";
 import type { cred } from "../include/cred.ts";
 import type { mutex as mutex_t } from "../include/locks.ts";
 import type { address_space } from "../include/mm_types.ts";
@@ -13,6 +13,8 @@ import type { Kernel } from "../kernel.ts";
 import { lock_class, mutex } from "../locking/locks.ts";
 import { assert } from "../assert.ts";
 
+/** Bytes: what a disk's queue has as read_ahead_kb. */
+export const READ_AHEAD = 128 * 1024;
 const F_POS_LOCK = lock_class("&f->f_pos_lock");
 
 /** IOCB_* that open flags `o` imply. */
@@ -41,6 +43,7 @@ class vfs_file implements file {
   f_wb_err: number;
   f_sb_err: number;
   private_data: unknown;
+  readonly f_ra: file_ra_state;
 
   constructor(kernel: Kernel, path: path, inode: inode, flags: number, cred: cred) {
     this.kernel = kernel;
@@ -58,6 +61,14 @@ class vfs_file implements file {
     this.f_wb_err = 0;
     this.f_sb_err = 0;
     this.private_data = null;
+    this.f_ra = {
+      start: 0,
+      size: 0,
+      async_size: 0,
+      ra_pages: READ_AHEAD / kernel.PAGE_SIZE,
+      mmap_miss: 0,
+      prev_pos: -1,
+    };
   }
 }
 

@@ -8,22 +8,29 @@
 import { EINVAL, ENOEXEC, ENOMEM, is_errno } from "../../kernel/include/errno.ts";
 import type { Sometime, file } from "../../kernel/include/fs.ts";
 import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_TRIED,
   PG_hwpoison,
+  PG_readahead,
   VM_FAULT_LOCKED,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   VM_MAYWRITE,
   VM_SHARED,
 } from "../../kernel/include/mm_types.ts";
 import type {
+  address_space,
+  mm_struct,
   page,
   vm_area_struct,
   vm_fault,
   vm_operations_struct,
 } from "../../kernel/include/mm_types.ts";
 import { XA_STATE, xa_is_value, xas_find, xas_next_entry } from "../../kernel/lib/xarray.ts";
+import { fput, get_file } from "../../kernel/vfs/file.ts";
 import { sb_end_pagefault, sb_start_pagefault } from "../../kernel/vfs/super.ts";
 import { do_set_pte } from "../memory/pte_fault.ts";
 import { FAULT } from "../memory/vmf.ts";
@@ -38,9 +45,14 @@ import {
   wait_for_stable_page,
 } from "../page.ts";
 import { pte_index } from "../pgtable.ts";
-import { page_cache_fault_readahead } from "../readahead.ts";
+import {
+  do_sync_mmap_readahead,
+  mmap_hit,
+  mmap_miss_reads,
+  page_cache_async_readahead,
+} from "../readahead.ts";
 import { then } from "../sometime.ts";
-import { filemap_get_entry, find_get_page, page_is_of } from "./lookup.ts";
+import { find_get_page, page_is_of } from "./lookup.ts";
 import { read_cache_page } from "./read.ts";
 
 /** Pages of the file, the last one in part. */
@@ -53,7 +65,7 @@ export function filemap_fault(vmf: vm_fault): Sometime<number> {
   const mapping = vmf.vma.vm_file!.f_mapping;
   if (vmf.pgoff >= nr_pages(vmf)) return VM_FAULT_SIGBUS;
   const p = find_get_page(mapping, vmf.pgoff);
-  if (p === null || !PageUptodate(p)) {
+  if (p === null || !PageUptodate(p) || mmap_hit(vmf.vma.vm_file!, p, vmf.vma.vm_flags)) {
     if (p !== null) put_page(p);
     return fault_read(vmf);
   }
@@ -74,29 +86,73 @@ function lock_found(vmf: vm_fault, p: page, ret: number): number | null {
   return beyond ? VM_FAULT_SIGBUS : null;
 }
 
+/** The page is not there, or has the mark. */
 async function fault_read(vmf: vm_fault): Promise<number> {
-  const file = vmf.vma.vm_file!;
+  const { vma, pgoff } = vmf;
+  const file = vma.vm_file!;
   const mapping = file.f_mapping;
+  const p = find_get_page(mapping, pgoff);
+  const ret = p === null ? VM_FAULT_MAJOR : 0;
+  const marked = p !== null && (p.flags & PG_readahead) !== 0;
+  if (p !== null) put_page(p);
+  if (marked || (p === null && mmap_miss_reads(file, vma.vm_flags))) {
+    const first =
+      (vmf.flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY;
+    const read = (): Promise<void> =>
+      marked
+        ? page_cache_async_readahead(mapping, file, p!, file.f_ra.ra_pages)
+        : do_sync_mmap_readahead(mapping, file, pgoff, vma.vm_flags);
+    if (first) {
+      await without_mmap_lock(vma.vm_mm, file, read);
+      return ret | VM_FAULT_RETRY;
+    }
+    await filling(mapping, read);
+  }
+  return filling(mapping, () => find_or_read(vmf, ret));
+}
+
+/** invalidate_lock keeps truncation and hole punching away while pages are filled. */
+async function filling<T>(mapping: address_space, fn: () => Promise<T>): Promise<T> {
   const w = mapping.invalidate_lock.down_read();
   if (w) await w;
   try {
+    return await fn();
+  } finally {
+    mapping.invalidate_lock.up_read();
+  }
+}
+
+/** The fault begins anew afterwards: meanwhile the vma may go, but not the file. */
+async function without_mmap_lock(
+  mm: mm_struct,
+  file: file,
+  read: () => Promise<void>,
+): Promise<void> {
+  get_file(file);
+  mm.mmap_lock.up_read();
+  try {
+    await filling(file.f_mapping, read);
+  } finally {
+    await fput(file);
+  }
+}
+
+async function find_or_read(vmf: vm_fault, ret: number): Promise<number> {
+  const file = vmf.vma.vm_file!;
+  const mapping = file.f_mapping;
+  try {
     for (;;) {
       if (vmf.pgoff >= nr_pages(vmf)) return VM_FAULT_SIGBUS;
-      if (filemap_get_entry(mapping, vmf.pgoff) === null) {
-        await page_cache_fault_readahead(mapping, file, vmf.pgoff, vmf.vma.vm_flags);
-      }
       const p = await read_cache_page(mapping, vmf.pgoff, file);
       const l = lock_page(p);
       if (l) await l;
       // a page can be dropped from a clean cache at any time: invalidate_lock is still held
-      const ret = lock_found(vmf, p, VM_FAULT_MAJOR);
-      if (ret !== null) return ret;
+      const done = lock_found(vmf, p, ret);
+      if (done !== null) return done;
     }
   } catch (e) {
     if (!is_errno(e)) throw e;
     return e === ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
-  } finally {
-    mapping.invalidate_lock.up_read();
   }
 }
 
@@ -115,7 +171,7 @@ export function filemap_map_pages(vmf: vm_fault, start_pgoff: number, end_pgoff:
   for (let e = xas_find(xas, last); e !== null; e = xas_next_entry(xas, last)) {
     if (xa_is_value(e)) continue;
     const p = e as page;
-    if (!PageUptodate(p) || p.flags & PG_hwpoison || !trylock_page(p)) continue;
+    if (!PageUptodate(p) || p.flags & (PG_hwpoison | PG_readahead) || !trylock_page(p)) continue;
     const addr = f.vma.vm_start + (p.index - f.vma.vm_pgoff) * f.g.page_size;
     const i = pte_index(f.g, addr);
     if (page_is_of(p, mapping, Number(xas.xa_index)) && PageUptodate(p)) {

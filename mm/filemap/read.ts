@@ -7,14 +7,14 @@
 import { EAGAIN, EFAULT, EIO, ENXIO, EOPNOTSUPP } from "../../kernel/include/errno.ts";
 import { IOCB_DIRECT, IOCB_NOWAIT, LLONG_MAX } from "../../kernel/include/fs.ts";
 import type { Sometime, file, kiocb } from "../../kernel/include/fs.ts";
-import { PG_hwpoison, PG_uptodate } from "../../kernel/include/mm_types.ts";
+import { PG_hwpoison, PG_readahead, PG_uptodate } from "../../kernel/include/mm_types.ts";
 import type { address_space, page } from "../../kernel/include/mm_types.ts";
 import type { iov_iter } from "../../kernel/include/uio.ts";
 import { XA_STATE, xas_find, xas_next_entry } from "../../kernel/lib/xarray.ts";
 import { PageUptodate, lock_page, page_address, put_page, unlock_page } from "../page.ts";
-import { page_cache_sync_readahead } from "../readahead.ts";
+import { page_cache_async_readahead, page_cache_sync_readahead } from "../readahead.ts";
 import { then } from "../sometime.ts";
-import { filemap_get_entry, find_get_page, page_is_of, pagecache_get_page } from "./lookup.ts";
+import { find_get_page, page_is_of, pagecache_get_page } from "./lookup.ts";
 
 /** Fills a locked page; on return it is unlocked and uptodate, or EIO is thrown. */
 async function filemap_read_folio(
@@ -58,20 +58,26 @@ export async function read_cache_page(
   }
 }
 
-/** The page for a read at the index; null when the file got shorter meanwhile. */
+/** The page for a read at the index, after what is to be read ahead. */
 async function get_page_for_read(iocb: kiocb, index: number, last: number): Promise<page> {
-  const mapping = iocb.ki_filp.f_mapping;
-  if (filemap_get_entry(mapping, index) === null) {
+  const { ki_filp } = iocb;
+  const mapping = ki_filp.f_mapping;
+  const found = find_get_page(mapping, index);
+  const marked = found !== null && (found.flags & PG_readahead) !== 0;
+  if (found === null || marked) {
     // invalidate_lock keeps truncation and hole punching away while pages are filled.
     const w = mapping.invalidate_lock.down_read();
     if (w) await w;
     try {
-      await page_cache_sync_readahead(mapping, iocb.ki_filp, index, last - index + 1);
+      const want = last - index + 1;
+      if (found === null) await page_cache_sync_readahead(mapping, ki_filp, index, want);
+      else await page_cache_async_readahead(mapping, ki_filp, found, want);
     } finally {
       mapping.invalidate_lock.up_read();
     }
   }
-  return read_cache_page(mapping, index, iocb.ki_filp);
+  if (found !== null) put_page(found);
+  return read_cache_page(mapping, index, ki_filp);
 }
 
 /** Reads at ki_pos up to i_size. Returns bytes; throws EFAULT, EIO when there are none. */
@@ -86,9 +92,10 @@ export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime
   while (iter.count > 0 && pos < inode.i_size) {
     const index = Math.floor(pos / PAGE_SIZE);
     const p = find_get_page(mapping, index);
-    if (p === null || (p.flags & (PG_uptodate | PG_hwpoison)) !== PG_uptodate) {
+    if (p === null || (p.flags & (PG_uptodate | PG_hwpoison | PG_readahead)) !== PG_uptodate) {
       if (p !== null) put_page(p);
       iocb.ki_pos = pos;
+      if (done > already) iocb.ki_filp.f_ra.prev_pos = pos;
       return filemap_read_slow(iocb, iter, done);
     }
     if (seen !== null) seen.touch(p, false); // stores to mappings change it too
@@ -100,6 +107,7 @@ export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime
       return r.then((got) => {
         put_page(p);
         iocb.ki_pos += got;
+        iocb.ki_filp.f_ra.prev_pos = iocb.ki_pos;
         return got < n ? read_end(iocb, done + got, true) : filemap_read(iocb, iter, done + got);
       });
     }
@@ -108,10 +116,12 @@ export function filemap_read(iocb: kiocb, iter: iov_iter, already = 0): Sometime
     done += r;
     if (r < n) {
       iocb.ki_pos = pos;
+      iocb.ki_filp.f_ra.prev_pos = pos;
       return read_end(iocb, done, true);
     }
   }
   iocb.ki_pos = pos;
+  if (done > already) iocb.ki_filp.f_ra.prev_pos = pos;
   const t = vfs_ops.file_accessed(iocb.ki_filp);
   return t instanceof Promise ? t.then(() => done) : done;
 }
