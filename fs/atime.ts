@@ -113,6 +113,17 @@ export function file_accessed(f: file): Sometime<void> {
   return update_atime(f.f_path.mnt, inode);
 }
 
+/** file_update_time() of a page fault: that the times cannot be written is no reason to fail. */
+export function fault_update_time(f: file): Sometime<void> {
+  try {
+    const p = file_update_time(f);
+    return p ? p.catch(ignore_errno) : undefined;
+  } catch (e) {
+    ignore_errno(e);
+    return undefined;
+  }
+}
+
 /** The file is being written: mtime and ctime become now. Caller holds write access. */
 export function file_update_time(f: file): Sometime<void> {
   const inode = f.f_inode;

@@ -11,7 +11,7 @@ import type { inode, path } from "../kernel/include/fs.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { task_struct } from "../kernel/sched/task.ts";
 import { mm_state } from "../mm/mm_state.ts";
-import { file_accessed, file_update_time } from "./atime.ts";
+import { file_accessed, fault_update_time, file_update_time } from "./atime.ts";
 import { file_remove_privs } from "./attr.ts";
 import { def_blk_fops } from "./block_fops.ts";
 import { def_chr_fops, init_mem_devices } from "./char_dev.ts";
@@ -44,6 +44,7 @@ export function install_vfs_ops(kernel: Kernel): void {
     __fput,
     file_accessed,
     file_update_time,
+    fault_update_time,
     file_remove_privs,
     generic_write_sync,
     special_fops: { def_chr_fops, def_blk_fops, pipefifo_fops },

@@ -56,7 +56,7 @@ import { sb_end_pagefault, sb_start_pagefault } from "../../kernel/vfs/super.ts"
 import { dax_synchronous } from "../../drivers/dax/super.ts";
 import { filemap_fault, filemap_map_pages, filemap_read } from "../../mm/filemap.ts";
 import { thp_get_unmapped_area } from "../../mm/unmapped_area.ts";
-import { file_accessed, file_update_time } from "../atime.ts";
+import { fault_update_time, file_accessed } from "../atime.ts";
 import {
   type dax_fault_result,
   dax_finish_sync_fault,
@@ -229,7 +229,7 @@ async function dax_write_fault(vmf: vm_fault, order: number): Promise<number> {
   const frozen = sb_start_pagefault(sb);
   if (frozen) await frozen;
   try {
-    await file_update_time(file);
+    await fault_update_time(file);
     const p = mapping.invalidate_lock.down_read();
     if (p) await p;
     try {

@@ -34,7 +34,7 @@ import {
 } from "../../mm/page.ts";
 import { set_page_dirty } from "../../mm/page_dirty.ts";
 import { pagecache_isize_extended } from "../../mm/truncate.ts";
-import { file_update_time } from "../atime.ts";
+import { fault_update_time } from "../atime.ts";
 import {
   __block_write_begin,
   block_commit_write,
@@ -399,7 +399,7 @@ export async function ext4_page_mkwrite(vmf: vm_fault): Promise<number> {
   const frozen = sb_start_pagefault(inode.i_sb);
   if (frozen) await frozen;
   try {
-    await file_update_time(file);
+    await fault_update_time(file);
     const lock = inode.i_mapping.invalidate_lock;
     const p = lock.down_read();
     if (p) await p;

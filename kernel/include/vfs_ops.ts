@@ -21,6 +21,8 @@ export interface vfs_ops {
    */
   file_accessed(file: file): Sometime<void>;
   file_update_time(file: file): Sometime<void>;
+  /** The same for a store to a mapping, which fails for its own reasons only. */
+  fault_update_time(file: file): Sometime<void>;
   file_remove_privs(file: file): Sometime<void>;
   /** fs: after a write of `count` bytes, what O_SYNC and its kin ask for. Returns `count`. */
   generic_write_sync(iocb: kiocb, count: number): Sometime<number>;

@@ -198,7 +198,7 @@ export async function filemap_page_mkwrite(vmf: vm_fault): Promise<number> {
   const w = sb_start_pagefault(i_sb);
   if (w) await w;
   try {
-    await file.kernel.vfs_ops.file_update_time(file);
+    await file.kernel.vfs_ops.fault_update_time(file);
     const l = lock_page(p);
     if (l) await l;
     if (p.mapping !== mapping) {

@@ -232,7 +232,7 @@ export function fault_dirty_shared_page(f: fault_ctx): Sometime<number> {
   unlock_page(p);
   const has_mkwrite = vma.vm_ops?.page_mkwrite !== undefined;
   const { vm_file } = vma;
-  const times = has_mkwrite || !vm_file ? undefined : f.kernel.vfs_ops.file_update_time(vm_file);
+  const times = has_mkwrite || !vm_file ? undefined : f.kernel.vfs_ops.fault_update_time(vm_file);
   return then(times, () => {
     if (!(dirtied || has_mkwrite) || mapping === null) return 0;
     return then(balance_dirty_pages_ratelimited(mapping), () => 0);

@@ -56,6 +56,8 @@ interface pending_op {
 }
 
 /** Turns of the microtask queue that an operation gets before anybody asks whether it is stuck. */
+/** Time passes between operations, as it does where they are recorded: a tick of the clock. */
+const OPERATION_MS = 4;
 const GRACE = 256;
 
 /** The recorder had handlers for these and ignored SIGPIPE; children inherit that. */
@@ -120,6 +122,7 @@ class runner implements script_run {
     if (!names) return this.print(`${l.line}: ${pre}${op} = NOPROC`);
     if (this.pending.has(l.proc)) return this.print(`${l.line}: ${pre}${op} = BUSY`);
     if (op === "exit") return this.do_exit(l, names, pre);
+    if (this.pending.size === 0) await this.lab.advance_ms(OPERATION_MS);
     if (!l.background) {
       const p = this.begin(l, names, pre);
       if (!(await this.answers(p, names))) return this.print(`${l.line}: ${pre}${op} = HANG`);
