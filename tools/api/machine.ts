@@ -24,6 +24,7 @@ import {
   track_persistence,
 } from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
+import { check_machine_options } from "./check_options.ts";
 import { Process } from "./process.ts";
 import { sysfs_read, sysfs_write } from "./sysfs.ts";
 import { run_tool, type tool_result } from "./tools.ts";
@@ -52,12 +53,17 @@ const UNITS: Readonly<Record<string, number>> = Object.freeze({
   T: 1024 ** 4,
 });
 
+const MAX_SIZE = 8 * UNITS["T"]!;
+
 /** "64M" in bytes. @throws RangeError when it is no size */
 export function size_bytes(size: number | string): number {
-  if (typeof size === "number") return size;
-  const m = /^(\d+)([KMGT]?)(?:i?B)?$/i.exec(size);
+  const m = /^(\d+)([KMGT]?)(?:i?B)?$/i.exec(String(size));
   if (!m) throw new RangeError(`"${size}" is no size: 4096, 64M, 2G`);
-  return Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
+  const bytes = Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
+  if (bytes === 0 || bytes % 4096 !== 0 || bytes > MAX_SIZE) {
+    throw new RangeError(`size ${size}: whole pages of 4096 bytes, at least one, at most 8T`);
+  }
+  return bytes;
 }
 
 const DEFAULT_PMEM = Object.freeze([{ size: "64M", mode: "fsdax" as const }]);
@@ -124,6 +130,7 @@ export class Machine extends CoreMachine {
   }
 
   static async boot(options: machine_options = {}): Promise<Machine> {
+    check_machine_options(options);
     const m = new Machine(options);
     const devices = options.media ? devices_on(options.media, options) : devices_of(options);
     const { virtio_pmem: _, ...rest } = options;

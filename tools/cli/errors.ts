@@ -1,5 +1,7 @@
 /** tools/cli/errors.ts - how the command line says that something is wrong. */
 
+import { is_errno } from "../../kernel/include/errno.ts";
+
 /** A mistake of the user: printed as one line without a stack, exit status 2 unless told. */
 export class user_error extends Error {
   override name = "user_error";
@@ -27,6 +29,7 @@ function is_system_error(err: unknown): err is system_error {
 export function dress_error(err: unknown): { text: string; status: number } {
   if (err instanceof user_error) return { text: `daxlab: ${err.message}`, status: err.status };
   if (is_system_error(err)) return { text: `daxlab: ${err.message}`, status: 1 };
+  if (is_errno(err)) return { text: `daxlab: ${err.code}: the machine did not start`, status: 1 };
   const stack = err instanceof Error ? (err.stack ?? err.message) : String(err);
   return { text: `daxlab: internal error\n${stack}`, status: 70 };
 }

@@ -1,0 +1,133 @@
+/** tests/tools/mistakes.test.ts - what users get wrong: they are told the place and what it is. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { build_dist } from "../../tools/build.ts";
+import { cache_folder } from "../lib/bundle.ts";
+import { assert, suite } from "../lib/suite.ts";
+
+const t = suite("tools/mistakes");
+const made = { dist: "", elsewhere: "" };
+
+t.before(async () => {
+  made.dist = path.join(cache_folder(), "dist");
+  made.elsewhere = mkdtempSync(path.join(os.tmpdir(), "daxlab-mistakes-"));
+  await build_dist(made.dist);
+});
+t.after(() => rmSync(made.elsewhere, { recursive: true, force: true }));
+
+function write(name: string, text: string | Uint8Array): void {
+  writeFileSync(path.join(made.elsewhere, name), text);
+}
+
+function daxlab(...args: string[]) {
+  return spawnSync(process.execPath, [path.join(made.dist, "cli.js"), ...args], {
+    cwd: made.elsewhere,
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1" },
+    timeout: 60_000,
+  });
+}
+
+/** Runs a script of this text. */
+function run(name: string, text: string): [status: number | null, stderr: string] {
+  write(name, text);
+  const got = daxlab("run", name);
+  return [got.status, got.stderr];
+}
+
+const in_scenario = (body: string, options = "{}"): string =>
+  `import { scenario } from "daxlab";
+export default scenario(${options}, async (m) => {
+  const p = m.process();
+  ${body}
+});\n`;
+
+t("an error that a script does not catch is told in one line with its place", () => {
+  assert.equal(run("throw.ts", 'const x: number = 1;\nthrow new Error("boom");\n'), [
+    1,
+    "daxlab: throw.ts:2:7: boom\n",
+  ]);
+  assert.equal(run("five.ts", "throw 5;\n"), [1, "daxlab: five.ts: threw 5\n"]);
+  const inside = run("inside.ts", in_scenario('await p.open("/none", 0);'));
+  assert.is(inside[0], 1);
+  assert.match(inside[1], /^daxlab: inside\.ts:4:\d+: ENOENT: no such file [^\n]*open '\/none'\n$/);
+  const type = run("type.ts", in_scenario("await (null as any).foo;"));
+  assert.match(type[1], /^daxlab: type\.ts:4:\d+: TypeError: [^\n]*'foo'\)\n$/);
+  const deep = run("deep.ts", in_scenario("await p.open(undefined as any);"));
+  assert.match(deep[1], /^daxlab: deep\.ts:4:\d+: TypeError: [^\n]*DAXLAB_DEBUG[^\n]*\n$/);
+  const signal = run("signal.ts", in_scenario("await p.load(0x1000, 1);"));
+  assert.match(signal[1], /^daxlab: signal\.ts:4:\d+: SIGSEGV [^\n]*\n$/);
+});
+
+t("a script that cannot be read or compiled is told with its place", () => {
+  assert.equal(run("syntax.ts", "\nconst x = ;\n"), [
+    1,
+    'daxlab: syntax.ts:2:10: Unexpected ";"\n',
+  ]);
+  const name = run("name.ts", 'import { nosuch } from "daxlab";\nnosuch();\n');
+  assert.match(name[1], /^daxlab: name\.ts: [^\n]*'daxlab' does not provide [^\n]*'nosuch'\n$/);
+  assert.match(run("none.ts", 'import "daxlabb";\n')[1], /^daxlab: none\.ts: [^\n]*'daxlabb'/);
+  assert.is(daxlab("run", ".").stderr, "daxlab: .: a folder, not a script\n");
+  write("x.txt", "hi");
+  assert.match(daxlab("run", "x.txt").stderr, /^daxlab: x\.txt: no script: /);
+});
+
+t("what a script leaves unheard ends the command with status 1", () => {
+  const call = run("call.ts", in_scenario('p.open("/none");'));
+  assert.is(call[0], 1);
+  assert.match(call[1], /^daxlab: call\.ts: ENOENT: [^\n]*does not await\)\n$/);
+  const timer = 'setTimeout(() => {\n  throw new Error("later");\n}, 1);\n';
+  assert.equal(run("timer.ts", timer), [1, "daxlab: timer.ts:2:9: later\n"]);
+  const never = run("never.ts", "await new Promise(() => {});\n");
+  assert.is(never[0], 1);
+  assert.match(never[1], /^daxlab: never\.ts: nothing is left to do, but the script waits/);
+});
+
+t("a scenario that is not the default export is no silent success", () => {
+  const named = 'import { scenario } from "daxlab";\nexport const s = scenario({}, () => 1);\n';
+  assert.match(run("named.ts", named)[1], /named\.ts: the scenario "s" is not its default export/);
+  const seven = run("seven.ts", "export default 7;\n");
+  assert.is(seven[0], 2);
+  assert.match(seven[1], /seven\.ts: its default export is no scenario/);
+  const swapped = 'import { scenario } from "daxlab";\nexport default scenario(() => 1);\n';
+  assert.match(
+    run("swapped.ts", swapped)[1],
+    /^daxlab: swapped\.ts:2:16: scenario\(options, async/,
+  );
+});
+
+t("machine options that are misspelt or impossible are named", () => {
+  const told = (options: string): string => run("o.ts", in_scenario("", options))[1];
+  assert.match(told("{ sed: 7 }"), /^daxlab: o\.ts: machine option "sed" is not known: .*seed/);
+  assert.match(told('{ seed: "x" }'), /seed x: a whole number/);
+  assert.match(
+    told('{ pmem: [{ size: "64M", mode: "devdax" }] }'),
+    /pmem mode "devdax": fsdax, raw/,
+  );
+  assert.match(told('{ pmem: [{ size: "64M", mod: "raw" }] }'), /pmem option "mod" is not known/);
+  for (const size of ["-5", "0", "NaN", "1e99", "5000", '"99999T"', '"x"']) {
+    assert.match(told(`{ pmem: [{ size: ${size} }] }`), /^daxlab: o\.ts: .*size/, size);
+  }
+  assert.match(told("{ pmem: [{}] }"), /a pmem device has a size/);
+  assert.match(told("{ pmem: [{ image: new Uint8Array(5) }] }"), /image of 5 bytes/);
+});
+
+t("a folder or an empty file instead of an image is told as that", () => {
+  write("empty.img", "");
+  write("a.sys", "stat /mnt\n");
+  for (const args of [
+    ["run", "--image", "FILE", "a.sys"],
+    ["poison", "--file", "/a", "FILE"],
+    ["image", "tree", "FILE"],
+    ["ndctl", "--image", "FILE", "list"],
+  ]) {
+    const on = (file: string) => daxlab(...args.map((a) => (a === "FILE" ? file : a)));
+    assert.is(on("empty.img").stderr, "daxlab: empty.img: empty\n");
+    assert.is(on("empty.img").status, 2);
+    assert.is(on(".").stderr, "daxlab: .: a folder, not a file\n");
+  }
+});
+
+t.run();
