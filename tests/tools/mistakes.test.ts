@@ -114,6 +114,49 @@ t("machine options that are misspelt or impossible are named", () => {
   assert.match(told("{ pmem: [{ image: new Uint8Array(5) }] }"), /image of 5 bytes/);
 });
 
+t("what a .sys case cannot mean is told with its line, and is no success", () => {
+  const of = (text: string): [number | null, string, string] => {
+    write("case.sys", text);
+    const got = daxlab("run", "case.sys");
+    return [got.status, got.stdout, got.stderr];
+  };
+  const flag = '"O_CREATT" is no constant, and no handle or mapping is called so';
+  const answers = "@setup = ok\n1: sync = ok\n2: open = NOHANDLE\n";
+  assert.equal(of("sync\nopen /mnt/f O_RDWR|O_CREATT\n"), [
+    1,
+    answers,
+    `daxlab: case.sys:2: open: ${flag}\n`,
+  ]);
+  assert.match(of("\nblah 1\n")[2], "case.sys:2: blah: unknown operation 'blah'");
+  assert.match(
+    of("f = open /mnt O_RDONLY\nread f\n")[2],
+    "case.sys:2: read: argument 2 is missing",
+  );
+  assert.match(
+    of("truncate /mnt/f 1e5\n")[2],
+    'case.sys:1: truncate: "1e5" is not understood here',
+  );
+  assert.equal(of('sync\nopen "/mnt/f\n'), [2, "", 'daxlab: case.sys:2: a " that is not closed\n']);
+  assert.match(of("@setup mode=foo\n")[2], /^daxlab: case\.sys:1: @setup mode=foo: one of fsdax/);
+  const setup = of('# t\n@setup fs=ext4 mkfs="-b 99"\n');
+  assert.is(setup[0], 1);
+  assert.match(setup[2], "case.sys:2: @setup: mkfs failed (mkfs.ext4: invalid block size - 99)");
+  // a handle that was never got is an answer
+  const none = of("f = open /mnt/none O_RDONLY\nread f 10\n");
+  assert.equal([none[0], none[2]], [0, ""]);
+  assert.equal(of("ndctl\n")[0], 0);
+});
+
+t("conform: a broken expression, a broken case", () => {
+  const got = daxlab("conform", "--grep", "(");
+  assert.match(got.stderr, /^daxlab: --grep: Invalid regular expression[^\n]*\n$/);
+  assert.is(got.status, 2);
+  write("bad.sys", 'open "/mnt/f\n');
+  write("bad.out", "");
+  const bad = daxlab("conform", "bad.sys");
+  assert.match(bad.stdout, '    line 1: a " that is not closed\n');
+});
+
 t("a folder or an empty file instead of an image is told as that", () => {
   write("empty.img", "");
   write("a.sys", "stat /mnt\n");

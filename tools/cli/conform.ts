@@ -71,10 +71,18 @@ async function run_in_workers(
   );
 }
 
+function regexp(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (e) {
+    throw new user_error(`--grep: ${(e as Error).message}`);
+  }
+}
+
 async function conform(places: string[], options: conform_options): Promise<void> {
   let cases = read_cases(places.length > 0 ? places : [own_cases()]);
   if (options.grep !== undefined) {
-    const re = new RegExp(options.grep);
+    const re = regexp(options.grep);
     cases = cases.filter((c) => re.test(c.name));
   }
   if (cases.length === 0) throw new user_error("no case matches");

@@ -1,5 +1,4 @@
 /** tools/cli/poison.ts - `daxlab poison`: a page goes bad; who gets told, and who does not. */
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { failure_walk } from "../api/failure_log.ts";
 import type { Machine } from "../api/machine.ts";
@@ -49,7 +48,8 @@ async function poison_image(img: string, o: poison_options): Promise<void> {
     print(r, report_text(r, r.walks.map(walk_text)), o.json === true);
   } catch (e) {
     if (!(e instanceof Error) || e.name === "KernelBug") throw e;
-    throw new user_error(`${img}: ${e.message}`, 1);
+    const log = m.kernel.dmesg().filter((l) => l.level <= 5);
+    throw new user_error([`${img}: ${e.message}`, ...log.map((l) => `  ${l.text}`)].join("\n"), 1);
   }
 }
 
@@ -61,9 +61,8 @@ async function poison_script(script: string, o: poison_options): Promise<void> {
     watched.push(watch_failures(m.kernel).walks);
   };
   if (script.endsWith(".sys")) {
-    const { run_script } = await import("../script/run.ts");
-    const r = await run_script(readFileSync(script, "utf8"), { on_boot: watch });
-    if (r.unsupported !== null) throw new user_error(`not built yet: ${r.unsupported}`, 1);
+    const { run_case } = await import("./run.ts");
+    await run_case(script, () => ({ on_boot: watch }));
   } else {
     const { import_script, in_script } = await import("./script_loader.ts");
     const { is_scenario, run_reported } = await import("../api/scenario.ts");

@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
 import type { Machine } from "../api/machine.ts";
+import type { script_options } from "../script/run.ts";
 import { user_error } from "./errors.ts";
-import { parse_script } from "../script/parse.ts";
+import { parse_script, ScriptError } from "../script/parse.ts";
 import { DIMM_LABELS, check_dimm, check_file, read_image } from "./files.ts";
 import { script_error } from "./script_error.ts";
 import { import_script } from "./script_loader.ts";
@@ -29,24 +30,34 @@ function image_for(script: string, file: string): Uint8Array {
   return image;
 }
 
-async function run_sys(file: string, options: run_options): Promise<void> {
+/** Runs the case in `file`; what its author got wrong goes to stderr, with the line. */
+export async function run_case(
+  file: string,
+  options_for: (text: string) => script_options,
+): Promise<Machine> {
   const { run_script } = await import("../script/run.ts");
-  const { ScriptError } = await import("../script/parse.ts");
   check_file(file);
   const text = readFileSync(file, "utf8");
   try {
-    const r = await run_script(text, {
-      ...(options.image === undefined ? {} : { image: image_for(text, options.image) }),
-      ...(options.lockdep === undefined ? {} : { lockdep: true }),
-      trace_all: options.trace === true,
-      on_line: (line) => process.stdout.write(`${line}\n`),
-    });
-    print_lockdep(r.machine.lockdep?.reports ?? []);
+    const r = await run_script(text, options_for(text));
+    for (const c of r.complaints) process.stderr.write(`daxlab: ${file}:${c.line}: ${c.text}\n`);
+    if (r.complaints.length > 0) process.exitCode = 1;
     if (r.unsupported !== null) throw new user_error(`not built yet: ${r.unsupported}`, 1);
+    return r.machine;
   } catch (e) {
-    if (e instanceof ScriptError) throw new user_error(`${file}: ${e.message}`);
+    if (e instanceof ScriptError) throw new user_error(`${file}:${e.line}: ${e.what}`);
     throw e;
   }
+}
+
+async function run_sys(file: string, options: run_options): Promise<void> {
+  const m = await run_case(file, (text) => ({
+    ...(options.image === undefined ? {} : { image: image_for(text, options.image) }),
+    ...(options.lockdep === undefined ? {} : { lockdep: true }),
+    trace_all: options.trace === true,
+    on_line: (line) => process.stdout.write(`${line}\n`),
+  }));
+  print_lockdep(m.lockdep?.reports ?? []);
 }
 
 /** A scenario that is not the default export would not run, and say nothing. */
