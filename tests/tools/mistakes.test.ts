@@ -1,6 +1,6 @@
 /** tests/tools/mistakes.test.ts - what users get wrong: they are told the place and what it is. */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { build_dist } from "../../tools/build.ts";
@@ -155,6 +155,44 @@ t("conform: a broken expression, a broken case", () => {
   write("bad.out", "");
   const bad = daxlab("conform", "bad.sys");
   assert.match(bad.stdout, '    line 1: a " that is not closed\n');
+});
+
+t("Ctrl-C ends an exploration with what it has found", async () => {
+  const words = ["explore", "d1", "--runs", "100000000", "--keep-going", "--json"];
+  const p = spawn(process.execPath, [path.join(made.dist, "cli.js"), ...words], {
+    cwd: made.elsewhere,
+  });
+  const out: Buffer[] = [];
+  p.stdout.on("data", (d: Buffer) => out.push(d));
+  const ended = new Promise<number | null>((r) => p.on("close", r));
+  const timer = setTimeout(() => p.kill("SIGINT"), 2500);
+  const status = await ended;
+  clearTimeout(timer);
+  assert.is(status, 1);
+  const found = JSON.parse(Buffer.concat(out).toString());
+  assert.ok(found.runs < 100000000);
+  assert.is(found.findings[0].verdict, "deadlock");
+});
+
+t("an error in a worker thread is told once, without a stack", () => {
+  write("opt.ts", in_scenario("", '{ pmem: [{ size: "abc" }] }'));
+  for (const jobs of ["1", "2"]) {
+    const got = daxlab("explore", "opt.ts", "--runs", "4", "--jobs", jobs);
+    assert.is(got.stderr, 'daxlab: opt.ts: "abc" is no size: 4096, 64M, 2G\n');
+    assert.is(got.status, 1);
+  }
+  assert.is(daxlab("explore", "opt.ts", "--jobs", "999").status, 2);
+});
+
+t("output that cannot be written is one line and status 1", () => {
+  const full = openSync("/dev/full", "w");
+  const got = spawnSync(process.execPath, [path.join(made.dist, "cli.js"), "locks"], {
+    stdio: ["ignore", full, "pipe"],
+    encoding: "utf8",
+  });
+  closeSync(full);
+  assert.match(got.stderr, /^daxlab: standard output: ENOSPC[^\n]*\n$/);
+  assert.is(got.status, 1);
 });
 
 t("a folder or an empty file instead of an image is told as that", () => {

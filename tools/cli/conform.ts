@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import type { Command } from "commander";
 import {
+  type conform_report,
   conform_table,
   type conform_case,
   type conform_verdict,
@@ -94,12 +95,23 @@ async function conform(places: string[], options: conform_options): Promise<void
   };
   const jobs = jobs_of(options.jobs, cases.length);
   const bundled = import.meta.url.endsWith(".js");
-  if (jobs > 1 && bundled) await run_in_workers(cases, jobs, note);
-  else await run_here(cases, note);
-  bar.stop();
-  const report = summarise(cases.map((c) => verdicts.get(c.name)!));
-  if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else print(report.cases, conform_table(report));
+  const tell = (): conform_report => {
+    bar.stop();
+    const report = summarise(cases.flatMap((c) => verdicts.get(c.name) ?? []));
+    if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else print(report.cases, conform_table(report));
+    return report;
+  };
+  if (jobs > 1 && bundled) {
+    // the workers leave this thread free to hear it
+    process.once("SIGINT", () => {
+      process.stderr.write(`daxlab: interrupted after ${verdicts.size} of ${cases.length} cases\n`);
+      tell();
+      process.exit(130);
+    });
+    await run_in_workers(cases, jobs, note);
+  } else await run_here(cases, note);
+  const report = tell();
   process.exitCode = report.passed === cases.length ? 0 : 1;
 }
 

@@ -12,6 +12,15 @@ export class user_error extends Error {
   }
 }
 
+/** An error whose text is ready, from another thread. */
+export class told_error extends Error {
+  readonly status: number;
+  constructor(text: string, status: number) {
+    super(text);
+    this.status = status;
+  }
+}
+
 interface system_error {
   code: string;
   syscall?: string;
@@ -28,6 +37,7 @@ function is_system_error(err: unknown): err is system_error {
 /** Text for stderr and the exit status. */
 export function dress_error(err: unknown): { text: string; status: number } {
   if (err instanceof user_error) return { text: `daxlab: ${err.message}`, status: err.status };
+  if (err instanceof told_error) return { text: err.message, status: err.status };
   if (is_system_error(err)) return { text: `daxlab: ${err.message}`, status: 1 };
   if (is_errno(err)) return { text: `daxlab: ${err.code}: the machine did not start`, status: 1 };
   const stack = err instanceof Error ? (err.stack ?? err.message) : String(err);

@@ -91,6 +91,8 @@ export async function import_script(file: string): Promise<Record<string, unknow
   if (!/\.[cm]?[jt]s$/.test(full)) {
     throw new user_error(`${file}: no script: its name ends in .ts, .js, .mjs or .sys`);
   }
+  // places in a script are told by its own lines, also where it is TypeScript
+  process.setSourceMapsEnabled(true);
   const tsx = await import("tsx/esm/api");
   tsx.register();
   register(`data:text/javascript,${encodeURIComponent(hook(entry_urls()))}`);
