@@ -174,6 +174,26 @@ t("Ctrl-C ends an exploration with what it has found", async () => {
   assert.is(found.findings[0].verdict, "deadlock");
 });
 
+t("merge refuses a part twice and says which are missing", () => {
+  const words = ["--strategy", "dpor", "--with", "prefault", "--json"];
+  for (const i of [1, 2, 3]) {
+    write(`s${i}.json`, daxlab("explore", "d1", ...words, "--shard", `${i}/3`).stdout);
+  }
+  const all = daxlab("merge", "s1.json", "s2.json", "s3.json");
+  assert.match(all.stdout, "these are all there are");
+  assert.equal([all.status, all.stderr], [0, ""]);
+  const two = daxlab("merge", "s1.json", "s3.json");
+  assert.not.match(two.stdout, "these are all there are");
+  assert.equal([two.status, two.stderr], [1, "daxlab: not all parts are here: 2/3 missing\n"]);
+  const twice = daxlab("merge", "s1.json", "s1.json");
+  assert.equal(
+    [twice.status, twice.stderr],
+    [2, "daxlab: s1.json: part 1/3 is in s1.json already\n"],
+  );
+  write("bad.json", '{"scenario":"d1","runs":1,"verdicts":{},"shards":["1/1"],"findings":[{}]}');
+  assert.match(daxlab("merge", "bad.json").stderr, /^daxlab: bad\.json: not written by daxlab/);
+});
+
 t("an error in a worker thread is told once, without a stack", () => {
   write("opt.ts", in_scenario("", '{ pmem: [{ size: "abc" }] }'));
   for (const jobs of ["1", "2"]) {
@@ -193,6 +213,22 @@ t("output that cannot be written is one line and status 1", () => {
   closeSync(full);
   assert.match(got.stderr, /^daxlab: standard output: ENOSPC[^\n]*\n$/);
   assert.is(got.status, 1);
+});
+
+t("mkfs.ext4 and ndctl say what is missing or no size", () => {
+  const told = (...words: string[]): [number | null, string] => {
+    const got = daxlab(...words);
+    return [got.status, got.stderr];
+  };
+  assert.match(daxlab("mkfs.ext4", "--help").stdout, /^Usage: daxlab mkfs\.ext4 /);
+  assert.match(told("mkfs.ext4", "-5")[1], /^mkfs\.ext4: invalid option -- '5'\n/);
+  const size = "mkfs.ext4: 1e9 is no size for x.img: blocks, or with a unit as 64M\n";
+  assert.equal(told("mkfs.ext4", "x.img", "1e9"), [1, size]);
+  const image = "daxlab: ndctl: --image FILE is missing; it stands before the command";
+  assert.equal(told("ndctl", "list", "--image", "x"), [2, `${image} (daxlab ndctl --help)\n`]);
+  assert.match(told("ndctl", "--bogus", "list")[1], "unknown option '--bogus'");
+  assert.match(told("ndctl", "--image", "x")[1], "a command is missing");
+  assert.match(told("ndctl", "--image", "x", "--image", "x", "list")[1], "x is given twice");
 });
 
 t("a folder or an empty file instead of an image is told as that", () => {

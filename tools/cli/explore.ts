@@ -218,7 +218,8 @@ async function run(file: string, o: cli_options): Promise<void> {
   bar.stop();
   const machine_seed = options.machine_seed ?? s.options.seed ?? 1;
   const lockdep = options.lockdep === true;
-  const what = { scenario: file, switches: [...options.switches!], machine_seed, lockdep };
+  const shards = [`${options.shard!.i + 1}/${options.shard!.n}`];
+  const what = { scenario: file, switches: [...options.switches!], machine_seed, lockdep, shards };
   const result = await with_stories(s, found, what);
   if (o.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   else {

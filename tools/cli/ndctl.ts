@@ -72,13 +72,24 @@ function dimm_of(file: string, label_size: number) {
   return { image, label_size };
 }
 
+function what_is_missing(w: dimm_words): string {
+  const [word] = w.rest;
+  const help = "(daxlab ndctl --help)";
+  if (w.images.length > 0) return `a command is missing, for example list -RNDBu ${help}`;
+  if (word?.startsWith("-")) return `unknown option '${word}' ${help}`;
+  return `--image FILE is missing; it stands before the command ${help}`;
+}
+
 export async function main(args: string[]): Promise<number> {
   const w = parse(args);
   if (w.images.length === 0 || w.rest.length === 0) {
     const asked = args.includes("--help") || args.length === 0;
-    (asked ? process.stdout : process.stderr).write(HELP);
+    if (!asked) process.stderr.write(`daxlab: ndctl: ${what_is_missing(w)}\n`);
+    else process.stdout.write(HELP);
     return asked ? 0 : 2;
   }
+  const twice = w.images.find((f, i) => w.images.indexOf(f) < i);
+  if (twice !== undefined) throw new user_error(`ndctl: --image ${twice} is given twice`);
   const { Machine } = await import("../api/machine.ts");
   const { ndctl } = await import("../cmd/ndctl/command.ts");
   const { nvdimm_state } = await import("../../drivers/nvdimm/nd.ts");
@@ -98,7 +109,11 @@ export async function main(args: string[]): Promise<number> {
     for (const [i, d] of nvdimm_state(m.kernel).buses[0]!.dimms.entries()) {
       const file = w.images[i]!;
       const now = nvdimm_image(d);
-      if (is_packed(file) || Buffer.compare(now, dimms[i]!.image) === 0) continue;
+      if (Buffer.compare(now, dimms[i]!.image) === 0) continue;
+      if (is_packed(file)) {
+        process.stderr.write(`daxlab: ndctl: ${file} is packed: the change is not kept\n`);
+        continue;
+      }
       writeFileSync(file, now, { flag: "r+" });
     }
   }

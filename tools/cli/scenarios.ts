@@ -62,6 +62,8 @@ export interface explore_json extends Omit<exploration, "findings"> {
   switches: string[];
   machine_seed: number;
   lockdep: boolean;
+  /** The parts in it, each "i/n" as given to --shard; "1/1" is all. */
+  shards: string[];
   findings: (finding & { replay: string; story: story })[];
 }
 
@@ -70,6 +72,7 @@ export interface explored {
   switches: string[];
   machine_seed: number;
   lockdep: boolean;
+  shards: string[];
 }
 
 export async function with_stories(
