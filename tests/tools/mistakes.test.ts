@@ -231,6 +231,36 @@ t("mkfs.ext4 and ndctl say what is missing or no size", () => {
   assert.match(told("ndctl", "--image", "x", "--image", "x", "list")[1], "x is given twice");
 });
 
+t("a number that is none is refused where it would be stored", () => {
+  const body = `
+  const fd = await p.open("/tmp/f", 0o102);
+  for (const f of [
+    () => p.pwrite(fd, new Uint8Array(1), NaN),
+    () => p.ftruncate(fd, NaN),
+    () => p.truncate("/tmp/f", 0.5),
+    () => p.fallocate(fd, 0, 0, undefined as any),
+    () => p.writeFile("/tmp/f", 5 as any),
+    () => m.advance_ms(NaN),
+    () => m.block_info("/dev/none"),
+  ]) {
+    try {
+      console.log(await f());
+    } catch (e: any) {
+      console.log(e.message);
+    }
+  }`;
+  write("numbers.ts", in_scenario(body));
+  assert.equal(daxlab("run", "numbers.ts").stdout.trim().split("\n"), [
+    "EINVAL: invalid argument, pwrite",
+    "ftruncate: length NaN: a whole number of bytes",
+    "truncate: length 0.5: a whole number of bytes",
+    "fallocate: length undefined: a whole number of bytes",
+    "writeFile: the data is a Uint8Array or a string",
+    "advance_ms(NaN): milliseconds, at least 0",
+    "ENOENT: no such file or directory, block_info '/dev/none'",
+  ]);
+});
+
 t("a folder or an empty file instead of an image is told as that", () => {
   write("empty.img", "");
   write("a.sys", "stat /mnt\n");
