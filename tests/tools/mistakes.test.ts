@@ -3,6 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
 import { build_dist } from "../../tools/build.ts";
 import { cache_folder } from "../lib/bundle.ts";
 import { assert, suite } from "../lib/suite.ts";
@@ -259,6 +260,19 @@ t("a number that is none is refused where it would be stored", () => {
     "advance_ms(NaN): milliseconds, at least 0",
     "ENOENT: no such file or directory, block_info '/dev/none'",
   ]);
+});
+
+t("ndctl makes labels on a new file, and says when a change to a packed one is not kept", () => {
+  write("dimm.img", new Uint8Array(64 * 2 ** 20 + 128 * 1024));
+  const dimm = (...words: string[]) => daxlab("ndctl", "--image", "dimm.img", ...words);
+  assert.is(dimm("init-labels", "nmem0").stderr, "initialized 1 nmem\n");
+  assert.is(dimm("create-namespace", "-s", "32M").status, 0);
+  const list = JSON.parse(dimm("list", "-N").stdout);
+  assert.equal([list[0].dev, list[0].mode], ["namespace0.0", "fsdax"]);
+  const packed = gzipSync(new Uint8Array(64 * 2 ** 20 + 128 * 1024));
+  write("dimm.img.gz", packed);
+  const lost = daxlab("ndctl", "--image", "dimm.img.gz", "init-labels", "nmem0");
+  assert.match(lost.stderr, "daxlab: ndctl: dimm.img.gz is packed: the change is not kept");
 });
 
 t("a folder or an empty file instead of an image is told as that", () => {

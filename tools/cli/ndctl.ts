@@ -17,7 +17,18 @@ const HELP = `Usage: daxlab ndctl --image FILE [--image FILE ...] [OPTIONS] COMM
   --dry-run           never write to the files
 
 COMMAND is one of ndctl's: list, create-namespace, destroy-namespace, init-labels, ...
+Each command boots a machine with the images; those that write labels find its regions down.
+
+  truncate -s 65664K DIMM.img                          64 MiB and 128 KiB of labels
+  daxlab ndctl --image DIMM.img init-labels nmem0
+  daxlab ndctl --image DIMM.img create-namespace -s 32M
 `;
+
+/**
+ * They need regions that are down. Each command line is a boot of its own, so a disable-region
+ * before them could not last; and nothing else uses the file.
+ */
+const LABEL_WRITERS = ["init-labels", "write-labels", "zero-labels"];
 
 interface dimm_words {
   images: string[];
@@ -101,7 +112,9 @@ export async function main(args: string[]): Promise<number> {
     read_file: (name: string) => new Uint8Array(readFileSync(name)),
     write_file: (name: string, bytes: Uint8Array) => writeFileSync(name, bytes),
   };
-  const r = await m.in_task(m.kernel, "ndctl", () => ndctl(env, w.rest));
+  const ask = (words: string[]) => m.in_task(m.kernel, "ndctl", () => ndctl(env, words));
+  if (LABEL_WRITERS.includes(w.rest[0]!)) await ask(["disable-region", "all"]);
+  const r = await ask(w.rest);
   process.stdout.write(r.stdout);
   if (r.raw) process.stdout.write(r.raw);
   process.stderr.write(r.stderr);
