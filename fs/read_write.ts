@@ -119,7 +119,8 @@ function give_kiocb(task: task_struct, iocb: kiocb): void {
 
 /** Position and length make sense; shortens the iterator to what one call may move. */
 function rw_verify_area(pos: number, iter: iov_iter): void {
-  if (pos < 0 || pos >= POS_MAX || pos + iter.count > POS_MAX) throw EINVAL;
+  // a script may pass what is no number
+  if (!(pos >= 0) || pos >= POS_MAX || pos + iter.count > POS_MAX) throw EINVAL;
   if (iter.count > MAX_RW_COUNT) iter.truncate(MAX_RW_COUNT);
 }
 

@@ -106,3 +106,8 @@ export class SignalError extends Error implements signal_info {
     this.completed = s.completed;
   }
 }
+
+/** A size or offset that is no whole number would be stored as it is: the kernel has integers. */
+export function check_whole(what: string, n: number): void {
+  if (!Number.isInteger(n)) throw new RangeError(`${what} ${String(n)}: a whole number of bytes`);
+}

@@ -35,6 +35,8 @@ export interface booted_lab {
   process: Process;
   /** "ok", or what failed. */
   verdict: string;
+  /** What the tool that failed said, in one line; "" when nothing did. */
+  why: string;
   /** What is not built yet, if the set-up met it. */
   unsupported: string | null;
 }
@@ -54,13 +56,24 @@ function devices(setup: lab_setup, opts: lab_options): machine_options {
   return { nvdimm: { ars, dimms: [{ size: DIMM_BYTES, ...init_labels }] }, virtio_pmem };
 }
 
+interface failure {
+  verdict: string;
+  why: string;
+}
+
+const one_line = (text: string): string =>
+  text
+    .trim()
+    .split(/\s*\n\s*/)
+    .join("; ");
+
 /** The namespace that a case finds, made as the recorder made it. */
-async function make_namespace(m: Machine, setup: lab_setup): Promise<boolean> {
+async function make_namespace(m: Machine, setup: lab_setup): Promise<failure | null> {
   const words = ["create-namespace", "-f", "-r", "region0", "-m", setup.mode];
   if (setup.size !== "") words.push("-s", setup.size);
   if (setup.map !== "") words.push("-M", setup.map);
   const r = await m.tool("ndctl", words);
-  return r.status === 0;
+  return r.status === 0 ? null : { verdict: "namespace failed", why: one_line(r.stderr) };
 }
 
 function disk_of(setup: lab_setup): string {
@@ -68,25 +81,30 @@ function disk_of(setup: lab_setup): string {
   return setup.mode === "sector" ? "/dev/pmem0s" : "/dev/pmem0";
 }
 
-/** mkfs and mount as `@setup` says; answers the verdict. */
-async function prepare(m: Machine, p: Process, setup: lab_setup, keep: boolean): Promise<string> {
-  if (setup.fs === "") return "ok";
+/** mkfs and mount as `@setup` says; answers what failed. */
+async function prepare(
+  m: Machine,
+  p: Process,
+  setup: lab_setup,
+  keep: boolean,
+): Promise<failure | null> {
+  if (setup.fs === "") return null;
   const dev = disk_of(setup);
   if (!keep) {
     const options = setup.mkfs === "" && setup.fs !== "xfs" ? "-b 4096" : setup.mkfs;
     const words = options.split(" ").filter((w) => w !== "");
     const force = setup.fs === "xfs" ? "-f" : "-F";
     const r = await m.tool(`mkfs.${setup.fs}`, [force, "-q", ...words, dev]);
-    if (r.status !== 0) return "mkfs failed";
+    if (r.status !== 0) return { verdict: "mkfs failed", why: one_line(r.stderr) };
   }
-  if (setup.mount === "none") return "ok";
+  if (setup.mount === "none") return null;
   try {
     await p.mount(dev, "/mnt", setup.fs, setup.mount);
   } catch (e) {
     if (!p.is_error(e)) throw e;
-    return "mount failed";
+    return { verdict: "mount failed", why: one_line((e as Error).message) };
   }
-  return "ok";
+  return null;
 }
 
 /** Boots the machine for a script. Never throws for what is not built: it says so. */
@@ -103,13 +121,12 @@ export async function boot_lab(setup: lab_setup, opts: lab_options = {}): Promis
   }
   const ready = setup.mode === "none" || setup.mode === "keep" || opts.image !== undefined;
   try {
-    if (!ready && !(await make_namespace(machine, setup))) {
-      return { machine, process, verdict: "namespace failed", unsupported: null };
-    }
-    const verdict = await prepare(machine, process, setup, opts.image !== undefined);
-    return { machine, process, verdict, unsupported: null };
+    const failed =
+      (ready ? null : await make_namespace(machine, setup)) ??
+      (await prepare(machine, process, setup, opts.image !== undefined));
+    return { machine, process, ...(failed ?? { verdict: "ok", why: "" }), unsupported: null };
   } catch (e) {
     if (!is_not_implemented(e)) throw e;
-    return { machine, process, verdict: "failed", unsupported: e.message };
+    return { machine, process, verdict: "failed", why: "", unsupported: e.message };
   }
 }

@@ -2,7 +2,7 @@
  * tools/api/machine.ts - the Machine that users hold: boot it, take its processes, run tools on its
  * devices, look inside, take its media with you.
  */
-import { EINVAL, ENODEV } from "../../kernel/include/errno.ts";
+import { ENODEV, is_errno } from "../../kernel/include/errno.ts";
 import type { block_device } from "../../kernel/include/blkdev.ts";
 import { Kernel } from "../../kernel/kernel.ts";
 import { Machine as CoreMachine, type MachineOptions } from "../../kernel/machine.ts";
@@ -24,6 +24,8 @@ import {
   track_persistence,
 } from "../../mm/phys.ts";
 import { boot_kernel, type kernel_boot_options } from "./boot.ts";
+import { check_machine_options } from "./check_options.ts";
+import { SyscallError } from "./errors.ts";
 import { Process } from "./process.ts";
 import { sysfs_read, sysfs_write } from "./sysfs.ts";
 import { run_tool, type tool_result } from "./tools.ts";
@@ -52,12 +54,17 @@ const UNITS: Readonly<Record<string, number>> = Object.freeze({
   T: 1024 ** 4,
 });
 
+const MAX_SIZE = 8 * UNITS["T"]!;
+
 /** "64M" in bytes. @throws RangeError when it is no size */
 export function size_bytes(size: number | string): number {
-  if (typeof size === "number") return size;
-  const m = /^(\d+)([KMGT]?)(?:i?B)?$/i.exec(size);
+  const m = /^(\d+)([KMGT]?)(?:i?B)?$/i.exec(String(size));
   if (!m) throw new RangeError(`"${size}" is no size: 4096, 64M, 2G`);
-  return Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
+  const bytes = Number(m[1]) * UNITS[m[2]!.toUpperCase()]!;
+  if (bytes === 0 || bytes % 4096 !== 0 || bytes > MAX_SIZE) {
+    throw new RangeError(`size ${size}: whole pages of 4096 bytes, at least one, at most 8T`);
+  }
+  return bytes;
 }
 
 const DEFAULT_PMEM = Object.freeze([{ size: "64M", mode: "fsdax" as const }]);
@@ -124,6 +131,7 @@ export class Machine extends CoreMachine {
   }
 
   static async boot(options: machine_options = {}): Promise<Machine> {
+    check_machine_options(options);
     const m = new Machine(options);
     const devices = options.media ? devices_on(options.media, options) : devices_of(options);
     const { virtio_pmem: _, ...rest } = options;
@@ -195,7 +203,7 @@ export class Machine extends CoreMachine {
 
   /** Lets virtual time pass; timers that fall due run. */
   async advance_ms(ms: number): Promise<void> {
-    if (!(ms >= 0)) throw EINVAL;
+    if (!(ms >= 0)) throw new RangeError(`advance_ms(${ms}): milliseconds, at least 0`);
     await this.in_task(this.kernel, "sleep", () => msleep(this.kernel, ms));
   }
   /** kill(2) from outside. SIGKILL also ends what the process is doing. */
@@ -234,7 +242,14 @@ export class Machine extends CoreMachine {
   bdev(path: string): block_device {
     return lookup_bdev(this.kernel, path);
   }
-  /** Size and properties of a block device. @throws SyscallError-like ENOENT, ENOTBLK */
+  private dressed_bdev(call: string, path: string): block_device {
+    try {
+      return this.bdev(path);
+    } catch (e) {
+      throw is_errno(e) ? new SyscallError(e, call, path) : e;
+    }
+  }
+  /** Size and properties of a block device. @throws SyscallError ENOENT, ENOTBLK */
   block_info(path: string): {
     size: number;
     logical: number;
@@ -242,7 +257,7 @@ export class Machine extends CoreMachine {
     dax: boolean | null;
     start: number | null;
   } {
-    const b = this.bdev(path);
+    const b = this.dressed_bdev("block_info", path);
     const d = b.bd_disk;
     return {
       size: bdev_nr_bytes(b),

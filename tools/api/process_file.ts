@@ -39,6 +39,7 @@ import {
 import { sys_fstat, sys_fstatfs } from "../../fs/stat.ts";
 import { sys_fdatasync, sys_fsync, sys_sync_file_range, sys_syncfs } from "../../fs/sync.ts";
 import { new_iov_iter_bytes, new_iov_iter_user, reused_bytes_iter } from "../../mm/iov_iter.ts";
+import { check_whole } from "./errors.ts";
 import { ProcessBase, type user_buffer } from "./process_base.ts";
 
 export type { user_buffer } from "./process_base.ts";
@@ -182,10 +183,13 @@ export class ProcessFile extends ProcessBase {
     return this.syscall("lseek", (t) => sys_lseek(t, fd, offset, whence));
   }
   ftruncate(fd: number, length: number): Sometime<void> {
+    check_whole("ftruncate: length", length);
     return this.syscall("ftruncate", (t) => sys_ftruncate(t, fd, length));
   }
   /** `mode`: FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offset: number, len: number): Sometime<void> {
+    check_whole("fallocate: offset", offset);
+    check_whole("fallocate: length", len);
     return this.syscall("fallocate", (t) => sys_fallocate(t, fd, mode, offset, len));
   }
   fsync(fd: number): Sometime<void> {

@@ -38,6 +38,7 @@ import {
   sys_setxattr,
   type xattr_target,
 } from "../../fs/xattr.ts";
+import { check_whole } from "./errors.ts";
 import { mount_words } from "./mount_words.ts";
 import { ProcessMemory } from "./process_memory.ts";
 
@@ -98,6 +99,7 @@ export class ProcessNames extends ProcessMemory {
     return this.syscall("mknod", (t) => sys_mknodat(t, AT_FDCWD, path, mode, major, minor), path);
   }
   truncate(path: string, length: number): Sometime<void> {
+    check_whole("truncate: length", length);
     return this.syscall("truncate", (t) => sys_truncate(t, path, length), path);
   }
   chmod(path: string, mode: number): Sometime<void> {
@@ -249,6 +251,9 @@ export class ProcessNames extends ProcessMemory {
   }
   /** Creates or replaces the file. Strings are written as UTF-8. */
   async writeFile(path: string, data: Uint8Array | string, mode = 0o666): Promise<void> {
+    if (typeof data !== "string" && !(data instanceof Uint8Array)) {
+      throw new TypeError("writeFile: the data is a Uint8Array or a string");
+    }
     const fd = await this.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
     await this.write_all(fd, typeof data === "string" ? name_to_bytes(data) : data);
   }

@@ -45,6 +45,11 @@ export function scenario(
   options: scenario_options,
   body: (m: Machine, on: ReadonlySet<string>) => unknown,
 ): scenario {
+  if (typeof body !== "function" || typeof options !== "object" || options === null) {
+    throw new RangeError(
+      "scenario(options, async (m) => { ... }): options come first, then a function",
+    );
+  }
   return Object.freeze({ is_scenario: true as const, options, body });
 }
 

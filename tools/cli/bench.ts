@@ -3,10 +3,10 @@ import type { Command } from "commander";
 import { PARTS, type part, run_bench } from "../bench/bench.ts";
 import { user_error } from "./errors.ts";
 
-function positive(text: string, name: string): number {
+function positive(text: string, name: string, most: number): number {
   const n = Number(text);
-  if (!Number.isInteger(n) || n < 1)
-    throw new user_error(`${name}: not a positive number: ${text}`);
+  if (!/^\d+$/.test(text) || n < 1) throw new user_error(`${name}: not a positive number: ${text}`);
+  if (n > most) throw new user_error(`${name}: at most ${most}, not ${text}`);
   return n;
 }
 
@@ -29,8 +29,8 @@ export function register(program: Command): void {
     .action(async (options: { only: string; files: string; rounds: string; json?: true }) => {
       const report = await run_bench({
         parts: parse_parts(options.only),
-        files: positive(options.files, "--files"),
-        rounds: positive(options.rounds, "--rounds"),
+        files: positive(options.files, "--files", 1_000_000),
+        rounds: positive(options.rounds, "--rounds", 10_000),
         log: (text) => process.stderr.write(`bench: ${text}\n`),
         print: options.json ? undefined : (text) => process.stdout.write(`${text}\n`),
       });

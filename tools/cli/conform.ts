@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import type { Command } from "commander";
 import {
+  type conform_report,
   conform_table,
   type conform_case,
   type conform_verdict,
@@ -71,10 +72,18 @@ async function run_in_workers(
   );
 }
 
+function regexp(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (e) {
+    throw new user_error(`--grep: ${(e as Error).message}`);
+  }
+}
+
 async function conform(places: string[], options: conform_options): Promise<void> {
   let cases = read_cases(places.length > 0 ? places : [own_cases()]);
   if (options.grep !== undefined) {
-    const re = new RegExp(options.grep);
+    const re = regexp(options.grep);
     cases = cases.filter((c) => re.test(c.name));
   }
   if (cases.length === 0) throw new user_error("no case matches");
@@ -86,12 +95,23 @@ async function conform(places: string[], options: conform_options): Promise<void
   };
   const jobs = jobs_of(options.jobs, cases.length);
   const bundled = import.meta.url.endsWith(".js");
-  if (jobs > 1 && bundled) await run_in_workers(cases, jobs, note);
-  else await run_here(cases, note);
-  bar.stop();
-  const report = summarise(cases.map((c) => verdicts.get(c.name)!));
-  if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else print(report.cases, conform_table(report));
+  const tell = (): conform_report => {
+    bar.stop();
+    const report = summarise(cases.flatMap((c) => verdicts.get(c.name) ?? []));
+    if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else print(report.cases, conform_table(report));
+    return report;
+  };
+  if (jobs > 1 && bundled) {
+    // the workers leave this thread free to hear it
+    process.once("SIGINT", () => {
+      process.stderr.write(`daxlab: interrupted after ${verdicts.size} of ${cases.length} cases\n`);
+      tell();
+      process.exit(130);
+    });
+    await run_in_workers(cases, jobs, note);
+  } else await run_here(cases, note);
+  const report = tell();
   process.exitCode = report.passed === cases.length ? 0 : 1;
 }
 

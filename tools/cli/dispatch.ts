@@ -50,8 +50,8 @@ async function run(words: string[], version: string): Promise<void> {
 export async function dispatch(words: string[], version: string): Promise<void> {
   // `daxlab ... | head` closes our output early: not an error.
   process.stdout.on("error", (err: NodeJS.ErrnoException) => {
-    if (err.code === "EPIPE") process.exit();
-    throw err;
+    if (err.code !== "EPIPE") process.stderr.write(`daxlab: standard output: ${err.message}\n`);
+    process.exit(err.code === "EPIPE" ? undefined : 1);
   });
   try {
     await run(words, version);

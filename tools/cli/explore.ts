@@ -11,7 +11,7 @@ import {
   STRATEGIES,
   type strategy_name,
 } from "../explore/explore.ts";
-import { user_error } from "./errors.ts";
+import { dress_error, told_error, user_error } from "./errors.ts";
 import { make_open_progress } from "./progress.ts";
 import {
   check_switches,
@@ -20,6 +20,11 @@ import {
   turn,
   with_stories,
 } from "./scenarios.ts";
+import { script_error } from "./script_error.ts";
+import { in_script } from "./script_loader.ts";
+
+const INTERRUPTED = 130;
+const MAX_JOBS = 64;
 
 interface cli_options {
   strategy: strategy_name;
@@ -96,48 +101,90 @@ interface job {
   stop: SharedArrayBuffer;
 }
 
+interface message {
+  runs: number;
+  done?: exploration;
+  /** What the worker could not do, ready to be shown. */
+  failed?: { text: string; status: number };
+}
+
+/**
+ * The first Ctrl-C ends the search after the schedules under way, so that what was found is told;
+ * the second ends all. This needs a main thread that does not itself run schedules.
+ */
+function stop_on_interrupt(stop: () => void): { off: () => void; interrupted: () => boolean } {
+  const state = { interrupted: false };
+  const heard = (): void => {
+    if (state.interrupted) process.exit(INTERRUPTED);
+    state.interrupted = true;
+    process.stderr.write("\ndaxlab: interrupted: ending the search (again: end at once)\n");
+    stop();
+  };
+  process.on("SIGINT", heard);
+  return { off: () => process.off("SIGINT", heard), interrupted: () => state.interrupted };
+}
+
 /** Each worker explores a part; once one has found something the others stop. */
 async function explore_in_workers(
   file: string,
   options: plain_options,
   jobs: number,
   note_total: (runs: number) => void,
-): Promise<exploration> {
+): Promise<exploration & { interrupted: boolean }> {
   const stop = new SharedArrayBuffer(4);
+  const end = (): void => void Atomics.store(new Int32Array(stop), 0, 1);
   const runs = Array.from({ length: jobs }, () => 0);
+  const workers: Worker[] = [];
   const { i, n } = options.shard!;
   const one = (j: number): Promise<exploration> =>
     new Promise((resolve, reject) => {
       const part = { ...options, shard: { i: i * jobs + j, n: n * jobs } };
       const workerData: job = { explore_file: file, options: part, stop };
       const w = new Worker(new URL(import.meta.url), { workerData });
-      w.on("message", (m: { runs: number; done?: exploration }) => {
+      workers.push(w);
+      w.on("message", (m: message) => {
+        if (m.failed !== undefined) return reject(new told_error(m.failed.text, m.failed.status));
         runs[j] = m.runs;
         note_total(runs.reduce((a, b) => a + b, 0));
         if (m.done === undefined) return;
-        if (m.done.findings.length > 0 && !options.keep_going)
-          Atomics.store(new Int32Array(stop), 0, 1);
+        if (m.done.findings.length > 0 && !options.keep_going) end();
         resolve(m.done);
       });
-      w.on("error", reject);
+      w.on("error", (e) => reject(script_error(e, file)));
       w.on("exit", (code) => reject(new Error(`a worker ended with status ${code}`)));
     });
-  return merge(await Promise.all(runs.map((_r, j) => one(j))));
+  const { off, interrupted } = stop_on_interrupt(end);
+  try {
+    const parts = await Promise.all(runs.map((_r, j) => one(j)));
+    const all = jobs === 1 ? parts[0]! : merge(parts);
+    return { ...all, interrupted: interrupted() };
+  } finally {
+    off();
+    // one has failed: the others would go on
+    for (const w of workers) void w.terminate();
+  }
 }
 
 async function work(j: job): Promise<void> {
-  const s = await load_scenario(j.explore_file);
   const flag = new Int32Array(j.stop);
   const state = { sent: performance.now(), runs: 0 };
+  const send = (m: message): void => parentPort!.postMessage(m);
   const on_run: note = (runs, phase) => {
     if (phase === "explore") state.runs = runs;
     if (performance.now() - state.sent < 200) return;
     state.sent = performance.now();
-    parentPort!.postMessage({ runs: state.runs });
+    send({ runs: state.runs });
   };
-  const done = await explore_here(s, j.options, on_run, () => Atomics.load(flag, 0) !== 0);
-  for (const f of done.findings) f.outcome.value = null;
-  parentPort!.postMessage({ runs: state.runs, done });
+  try {
+    const s = await load_scenario(j.explore_file);
+    const stopped = (): boolean => Atomics.load(flag, 0) !== 0;
+    const search = (): Promise<exploration> => explore_here(s, j.options, on_run, stopped);
+    const done = await in_script(j.explore_file, search);
+    for (const f of done.findings) f.outcome.value = null;
+    send({ runs: state.runs, done });
+  } catch (e) {
+    send({ runs: state.runs, failed: dress_error(e) });
+  }
 }
 
 /** One finding, or none where the scenario says so, is no surprise: but it is still a finding. */
@@ -154,6 +201,7 @@ function expectation(s: scenario, on: readonly string[], e: exploration): string
 async function run(file: string, o: cli_options): Promise<void> {
   const options = options_of(o);
   const jobs = whole(o.jobs, "--jobs", 1);
+  if (jobs > MAX_JOBS) throw new user_error(`--jobs: at most ${MAX_JOBS}, not ${jobs}`);
   const s = await load_scenario(file);
   check_switches(s, options.switches!);
   const ends = ["dpor", "all", "round-robin"].includes(o.strategy);
@@ -164,21 +212,21 @@ async function run(file: string, o: cli_options): Promise<void> {
     else bar.update(total, `making it smaller, run ${runs}`);
   };
   const bundled = import.meta.url.endsWith(".js");
-  const found =
-    jobs > 1 && bundled
-      ? await explore_in_workers(file, options, jobs, (runs) => bar.update(runs))
-      : await explore_here(s, options, note, () => false);
+  const { interrupted, ...found } = bundled
+    ? await explore_in_workers(file, options, jobs, (runs) => bar.update(runs))
+    : { ...(await explore_here(s, options, note, () => false)), interrupted: false };
   bar.stop();
   const machine_seed = options.machine_seed ?? s.options.seed ?? 1;
   const lockdep = options.lockdep === true;
-  const what = { scenario: file, switches: [...options.switches!], machine_seed, lockdep };
+  const shards = [`${options.shard!.i + 1}/${options.shard!.n}`];
+  const what = { scenario: file, switches: [...options.switches!], machine_seed, lockdep, shards };
   const result = await with_stories(s, found, what);
   if (o.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   else {
     const tail = expectation(s, what.switches, found);
     process.stdout.write(`${exploration_text(result)}\n${tail === "" ? "" : `${tail}\n`}`);
   }
-  process.exitCode = found.findings.length > 0 ? 1 : 0;
+  process.exitCode = found.findings.length > 0 ? 1 : interrupted ? INTERRUPTED : 0;
 }
 
 export function register(program: Command): void {

@@ -5,11 +5,17 @@ import { gunzipSync } from "node:zlib";
 import type { conform_case } from "../script/conform.ts";
 import { user_error } from "./errors.ts";
 
+/** @throws user_error there is no such file, or it is a folder */
+export function check_file(file: string): void {
+  if (!existsSync(file)) throw new user_error(`${file}: no such file`);
+  if (statSync(file).isDirectory()) throw new user_error(`${file}: a folder, not a file`);
+}
+
 /**
  * The bytes of a file; gzip headers are taken off until there is none (images may be packed twice).
  */
 export function read_image(file: string): Uint8Array {
-  if (!existsSync(file)) throw new user_error(`${file}: no such file`);
+  check_file(file);
   let bytes: Uint8Array = readFileSync(file);
   while (bytes[0] === 0x1f && bytes[1] === 0x8b) {
     try {
@@ -18,6 +24,7 @@ export function read_image(file: string): Uint8Array {
       throw new user_error(`${file}: not a whole gzip file (${(e as Error).message})`);
     }
   }
+  if (bytes.length === 0) throw new user_error(`${file}: empty`);
   return bytes;
 }
 

@@ -60,7 +60,10 @@ function target(program: string, args: string[]): { file: string; size: number; 
     throw new Mke2fsError(`${device} is not a regular file; this mkfs writes images only`);
   }
   const unit = blocksize > 0 ? blocksize : 1024;
-  const wanted = size === undefined ? 0 : (parse_size(size, { plain: unit, sector: 512 }) ?? 0);
+  const wanted = size === undefined ? 0 : parse_size(size, { plain: unit, sector: 512 });
+  if (wanted === undefined) {
+    throw new Mke2fsError(`${size} is no size for ${device}: blocks, or with a unit as 64M`);
+  }
   if (!stat && wanted === 0 && device !== "") {
     throw new Mke2fsError(`The file ${device} does not exist and no size was specified.`);
   }
@@ -74,7 +77,8 @@ export function run_mkfs(program: string, args: string[]): number {
     to = target(program, args);
   } catch (err) {
     if (!(err instanceof Mke2fsError)) throw err;
-    const prefix = err.message.startsWith("Usage") ? "" : `${program}: `;
+    const named = err.message.startsWith("Usage") || err.message.startsWith(`${program}: `);
+    const prefix = named ? "" : `${program}: `;
     process.stderr.write(`${prefix}${err.message.trimEnd()}\n`);
     return err.status;
   }
@@ -88,6 +92,19 @@ export function run_mkfs(program: string, args: string[]): number {
   return r.status;
 }
 
+const HELP = `Usage: daxlab mkfs.ext4 [OPTIONS] FILE [SIZE]
+
+Makes an ext4 filesystem in FILE, with the options of mkfs.ext4. A FILE that is missing or
+shorter than SIZE (blocks, or with a unit: 64M) is made that long. SOURCE_DATE_EPOCH, and -U and
+-E hash_seed=, make a run repeatable.
+
+  daxlab mkfs.ext4 -b 4096 fs.img 64M
+`;
+
 export function main(args: string[]): number {
+  if (args.includes("--help")) {
+    process.stdout.write(HELP);
+    return 0;
+  }
   return run_mkfs("mkfs.ext4", args);
 }

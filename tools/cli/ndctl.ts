@@ -17,7 +17,18 @@ const HELP = `Usage: daxlab ndctl --image FILE [--image FILE ...] [OPTIONS] COMM
   --dry-run           never write to the files
 
 COMMAND is one of ndctl's: list, create-namespace, destroy-namespace, init-labels, ...
+Each command boots a machine with the images; those that write labels find its regions down.
+
+  truncate -s 65664K DIMM.img                          64 MiB and 128 KiB of labels
+  daxlab ndctl --image DIMM.img init-labels nmem0
+  daxlab ndctl --image DIMM.img create-namespace -s 32M
 `;
+
+/**
+ * They need regions that are down. Each command line is a boot of its own, so a disable-region
+ * before them could not last; and nothing else uses the file.
+ */
+const LABEL_WRITERS = ["init-labels", "write-labels", "zero-labels"];
 
 interface dimm_words {
   images: string[];
@@ -72,13 +83,24 @@ function dimm_of(file: string, label_size: number) {
   return { image, label_size };
 }
 
+function what_is_missing(w: dimm_words): string {
+  const [word] = w.rest;
+  const help = "(daxlab ndctl --help)";
+  if (w.images.length > 0) return `a command is missing, for example list -RNDBu ${help}`;
+  if (word?.startsWith("-")) return `unknown option '${word}' ${help}`;
+  return `--image FILE is missing; it stands before the command ${help}`;
+}
+
 export async function main(args: string[]): Promise<number> {
   const w = parse(args);
   if (w.images.length === 0 || w.rest.length === 0) {
     const asked = args.includes("--help") || args.length === 0;
-    (asked ? process.stdout : process.stderr).write(HELP);
+    if (!asked) process.stderr.write(`daxlab: ndctl: ${what_is_missing(w)}\n`);
+    else process.stdout.write(HELP);
     return asked ? 0 : 2;
   }
+  const twice = w.images.find((f, i) => w.images.indexOf(f) < i);
+  if (twice !== undefined) throw new user_error(`ndctl: --image ${twice} is given twice`);
   const { Machine } = await import("../api/machine.ts");
   const { ndctl } = await import("../cmd/ndctl/command.ts");
   const { nvdimm_state } = await import("../../drivers/nvdimm/nd.ts");
@@ -90,7 +112,9 @@ export async function main(args: string[]): Promise<number> {
     read_file: (name: string) => new Uint8Array(readFileSync(name)),
     write_file: (name: string, bytes: Uint8Array) => writeFileSync(name, bytes),
   };
-  const r = await m.in_task(m.kernel, "ndctl", () => ndctl(env, w.rest));
+  const ask = (words: string[]) => m.in_task(m.kernel, "ndctl", () => ndctl(env, words));
+  if (LABEL_WRITERS.includes(w.rest[0]!)) await ask(["disable-region", "all"]);
+  const r = await ask(w.rest);
   process.stdout.write(r.stdout);
   if (r.raw) process.stdout.write(r.raw);
   process.stderr.write(r.stderr);
@@ -98,7 +122,11 @@ export async function main(args: string[]): Promise<number> {
     for (const [i, d] of nvdimm_state(m.kernel).buses[0]!.dimms.entries()) {
       const file = w.images[i]!;
       const now = nvdimm_image(d);
-      if (is_packed(file) || Buffer.compare(now, dimms[i]!.image) === 0) continue;
+      if (Buffer.compare(now, dimms[i]!.image) === 0) continue;
+      if (is_packed(file)) {
+        process.stderr.write(`daxlab: ndctl: ${file} is packed: the change is not kept\n`);
+        continue;
+      }
       writeFileSync(file, now, { flag: "r+" });
     }
   }

@@ -1,11 +1,10 @@
 /** tools/cli/poison.ts - `daxlab poison`: a page goes bad; who gets told, and who does not. */
-import { existsSync, readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { failure_walk } from "../api/failure_log.ts";
 import type { Machine } from "../api/machine.ts";
 import type { poison_how, poison_report } from "../api/poison.ts";
 import { user_error } from "./errors.ts";
-import { read_image } from "./files.ts";
+import { check_file, read_image } from "./files.ts";
 
 interface poison_options {
   file?: string;
@@ -49,7 +48,8 @@ async function poison_image(img: string, o: poison_options): Promise<void> {
     print(r, report_text(r, r.walks.map(walk_text)), o.json === true);
   } catch (e) {
     if (!(e instanceof Error) || e.name === "KernelBug") throw e;
-    throw new user_error(`${img}: ${e.message}`, 1);
+    const log = m.kernel.dmesg().filter((l) => l.level <= 5);
+    throw new user_error([`${img}: ${e.message}`, ...log.map((l) => `  ${l.text}`)].join("\n"), 1);
   }
 }
 
@@ -61,17 +61,15 @@ async function poison_script(script: string, o: poison_options): Promise<void> {
     watched.push(watch_failures(m.kernel).walks);
   };
   if (script.endsWith(".sys")) {
-    const { run_script } = await import("../script/run.ts");
-    const r = await run_script(readFileSync(script, "utf8"), { on_boot: watch });
-    if (r.unsupported !== null) throw new user_error(`not built yet: ${r.unsupported}`, 1);
+    const { run_case } = await import("./run.ts");
+    await run_case(script, () => ({ on_boot: watch }));
   } else {
-    const { import_script } = await import("./script_loader.ts");
+    const { import_script, in_script } = await import("./script_loader.ts");
     const { is_scenario, run_reported } = await import("../api/scenario.ts");
     const module = await import_script(script);
-    if (!is_scenario(module.default)) {
-      throw new user_error(`${script}: its default export is no scenario`);
-    }
-    await run_reported(module.default, watch);
+    const s = module["default"];
+    if (!is_scenario(s)) throw new user_error(`${script}: its default export is no scenario`);
+    await in_script(script, () => run_reported(s, watch));
   }
   const walks = watched.flat();
   const none = "no memory failure was handled";
@@ -90,7 +88,7 @@ export function register(program: Command): void {
     .option("-t, --type <fs>", "image: filesystem type", "ext4")
     .option("--json", "as JSON")
     .action(async (what: string, o: poison_options) => {
-      if (!existsSync(what)) throw new user_error(`${what}: no such file`);
+      check_file(what);
       if (/\.(sys|ts|js|mjs)$/.test(what)) return poison_script(what, o);
       return poison_image(what, o);
     });

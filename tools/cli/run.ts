@@ -1,11 +1,13 @@
 /** tools/cli/run.ts - `daxlab run SCRIPT.ts` and `daxlab run CASE.sys`. */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
 import type { Machine } from "../api/machine.ts";
+import type { script_options } from "../script/run.ts";
 import { user_error } from "./errors.ts";
-import { parse_script } from "../script/parse.ts";
-import { DIMM_LABELS, check_dimm, read_image } from "./files.ts";
+import { parse_script, ScriptError } from "../script/parse.ts";
+import { DIMM_LABELS, check_dimm, check_file, read_image } from "./files.ts";
+import { script_error } from "./script_error.ts";
 import { import_script } from "./script_loader.ts";
 
 interface run_options {
@@ -28,35 +30,63 @@ function image_for(script: string, file: string): Uint8Array {
   return image;
 }
 
-async function run_sys(file: string, options: run_options): Promise<void> {
+/** Runs the case in `file`; what its author got wrong goes to stderr, with the line. */
+export async function run_case(
+  file: string,
+  options_for: (text: string) => script_options,
+): Promise<Machine> {
   const { run_script } = await import("../script/run.ts");
-  const { ScriptError } = await import("../script/parse.ts");
-  if (!existsSync(file)) throw new user_error(`${file}: no such file`);
+  check_file(file);
   const text = readFileSync(file, "utf8");
   try {
-    const r = await run_script(text, {
-      ...(options.image === undefined ? {} : { image: image_for(text, options.image) }),
-      ...(options.lockdep === undefined ? {} : { lockdep: true }),
-      trace_all: options.trace === true,
-      on_line: (line) => process.stdout.write(`${line}\n`),
-    });
-    print_lockdep(r.machine.lockdep?.reports ?? []);
+    const r = await run_script(text, options_for(text));
+    for (const c of r.complaints) process.stderr.write(`daxlab: ${file}:${c.line}: ${c.text}\n`);
+    if (r.complaints.length > 0) process.exitCode = 1;
     if (r.unsupported !== null) throw new user_error(`not built yet: ${r.unsupported}`, 1);
+    return r.machine;
   } catch (e) {
-    if (e instanceof ScriptError) throw new user_error(`${file}: ${e.message}`);
+    if (e instanceof ScriptError) throw new user_error(`${file}:${e.line}: ${e.what}`);
     throw e;
   }
 }
 
+async function run_sys(file: string, options: run_options): Promise<void> {
+  const m = await run_case(file, (text) => ({
+    ...(options.image === undefined ? {} : { image: image_for(text, options.image) }),
+    ...(options.lockdep === undefined ? {} : { lockdep: true }),
+    trace_all: options.trace === true,
+    on_line: (line) => process.stdout.write(`${line}\n`),
+  }));
+  print_lockdep(m.lockdep?.reports ?? []);
+}
+
+/** A scenario that is not the default export would not run, and say nothing. */
+function check_exports(
+  file: string,
+  exports: [string, unknown][],
+  is_scenario: (x: unknown) => boolean,
+): void {
+  const how = "`export default scenario({ ... }, async (m) => { ... });`";
+  const named = exports.find(([name, x]) => name !== "default" && is_scenario(x))?.[0];
+  if (named !== undefined) {
+    throw new user_error(`${file}: the scenario "${named}" is not its default export: ${how}`);
+  }
+  if (exports.some(([name]) => name === "default")) {
+    throw new user_error(`${file}: its default export is no scenario: ${how}`);
+  }
+}
+
 /** Runs a module's scenario; a deadlock is told with where each lock was taken. */
-async function run_module(module: Record<string, unknown>, lockdep: boolean): Promise<void> {
+async function run_module(file: string, lockdep: boolean): Promise<void> {
+  const module = await import_script(file);
   const { is_scenario, run_reported } = await import("../api/scenario.ts");
   const { Deadlock, Hang } = await import("../../kernel/locking/report.ts");
-  if (!is_scenario(module.default)) return;
+  const s = module["default"];
+  if (!is_scenario(s)) return check_exports(file, Object.entries(module), is_scenario);
   const live: { machine?: Machine } = {};
   const drained = (): void => {
     const who = live.machine?.sched.foreign() ?? "the scenario waits for something nobody settles";
-    process.stderr.write(`daxlab: nothing is left to do, but ${who}\n`);
+    process.stderr.write(`daxlab: ${file}: nothing is left to do, but ${who}\n`);
     process.exitCode = 1;
   };
   process.once("beforeExit", drained);
@@ -64,9 +94,9 @@ async function run_module(module: Record<string, unknown>, lockdep: boolean): Pr
     const observe = (m: Machine): void => {
       live.machine = m;
     };
-    await run_reported(module.default, observe, lockdep ? { lockdep } : {});
+    await run_reported(s, observe, lockdep ? { lockdep } : {});
   } catch (e) {
-    if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw e;
+    if (!(e instanceof Deadlock) && !(e instanceof Hang)) throw script_error(e, file);
     process.stdout.write(`${e.message}\n`);
     process.exitCode = 1;
   } finally {
@@ -94,6 +124,6 @@ export function register(program: Command): void {
         throw new user_error("--image and --trace go with a .sys case");
       }
       process.argv = [process.argv[0]!, path.resolve(script), ...args];
-      await run_module(await import_script(script), options.lockdep === true);
+      await run_module(script, options.lockdep === true);
     });
 }

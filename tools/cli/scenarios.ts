@@ -11,6 +11,7 @@ import type { exploration, finding } from "../explore/explore.ts";
 import { story_text, tell } from "../explore/story.ts";
 import type { story } from "../explore/story.ts";
 import { user_error } from "./errors.ts";
+import { check_file } from "./files.ts";
 import { import_script } from "./script_loader.ts";
 
 /** Lets the event loop turn once. */
@@ -33,6 +34,7 @@ function own_scenario(name: string): string | undefined {
 export async function load_scenario(name: string): Promise<scenario> {
   const file = existsSync(name) ? name : (own_scenario(name) ?? name);
   if (!existsSync(file)) throw new user_error(`${name}: no such file, nor one of our scenarios`);
+  check_file(file);
   const why =
     "it has to run again and again, so its default export must be a scenario: " +
     '`import { scenario } from "daxlab"; export default scenario({ ... }, async (m) => { ... });`';
@@ -60,6 +62,8 @@ export interface explore_json extends Omit<exploration, "findings"> {
   switches: string[];
   machine_seed: number;
   lockdep: boolean;
+  /** The parts in it, each "i/n" as given to --shard; "1/1" is all. */
+  shards: string[];
   findings: (finding & { replay: string; story: story })[];
 }
 
@@ -68,6 +72,7 @@ export interface explored {
   switches: string[];
   machine_seed: number;
   lockdep: boolean;
+  shards: string[];
 }
 
 export async function with_stories(

@@ -3,6 +3,7 @@
  * did.
  */
 import { difference } from "./compare.ts";
+import { ScriptError } from "./parse.ts";
 import { run_script } from "./run.ts";
 
 export interface conform_case {
@@ -42,6 +43,7 @@ export async function run_case(c: conform_case): Promise<conform_verdict> {
     }
     return { ...base, status: diff.length === 0 ? "passed" : "failed", difference: diff };
   } catch (e) {
+    if (e instanceof ScriptError) return { ...base, status: "failed", difference: [e.message] };
     const text = e instanceof Error ? (e.stack ?? e.message) : String(e);
     return { ...base, status: "failed", difference: [`internal error: ${text}`] };
   }

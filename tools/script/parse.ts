@@ -31,6 +31,8 @@ export interface sys_setup {
 
 export interface sys_script {
   setup: sys_setup;
+  /** The line of `@setup`; 1 without. */
+  setup_line: number;
   lines: sys_line[];
   /** The comment lines at the head, as a description. */
   title: string;
@@ -38,17 +40,20 @@ export interface sys_script {
 
 export class ScriptError extends Error {
   readonly line: number;
-  constructor(line: number, message: string) {
-    super(`line ${line}: ${message}`);
+  /** The message without the line. */
+  readonly what: string;
+  constructor(line: number, what: string) {
+    super(`line ${line}: ${what}`);
     this.name = "ScriptError";
     this.line = line;
+    this.what = what;
   }
 }
 
 const ESCAPES: Readonly<Record<string, string>> = Object.freeze({ n: "\n", t: "\t" });
 
 /** Words separated by blanks; `"..."` keeps blanks; `#` at the start of a word ends the line. */
-export function split_words(text: string): string[] {
+function split_words(text: string, line: number): string[] {
   const words: string[] = [];
   let i = 0;
   for (;;) {
@@ -71,6 +76,7 @@ export function split_words(text: string): string[] {
         }
       } else word += c;
     }
+    if (quoted) throw new ScriptError(line, 'a " that is not closed');
     words.push(word);
   }
 }
@@ -108,6 +114,7 @@ function parse_setup(line: number, words: string[]): sys_setup {
   if (!MODES.includes(s.mode!)) {
     throw new ScriptError(line, `@setup mode=${s.mode}: one of ${MODES.join(", ")}`);
   }
+  if (!["", "0", "1"].includes(s.ars!)) throw new ScriptError(line, `@setup ars=${s.ars}: 0 or 1`);
   return s as unknown as sys_setup;
 }
 
@@ -115,6 +122,7 @@ export function parse_script(text: string): sys_script {
   const lines: sys_line[] = [];
   const title: string[] = [];
   let setup = parse_setup(0, []);
+  let setup_line = 1;
   text.split(/\r?\n/).forEach((raw, i) => {
     const line = i + 1;
     let s = raw.trimStart();
@@ -133,12 +141,13 @@ export function parse_script(text: string): sys_script {
       s = s.slice(prefix[0].length);
     }
     if (s.startsWith("@")) {
-      const words = split_words(s);
+      const words = split_words(s, line);
       if (words[0] !== "@setup") throw new ScriptError(line, `unknown directive '${words[0]}'`);
       setup = parse_setup(line, words.slice(1));
+      setup_line = line;
       return;
     }
-    let argv = split_words(s);
+    let argv = split_words(s, line);
     if (argv.length === 0) return;
     let assign: string | null = null;
     if (argv.length >= 3 && argv[1] === "=") {
@@ -147,7 +156,7 @@ export function parse_script(text: string): sys_script {
     }
     lines.push({ line, proc, background, assign, argv });
   });
-  return { setup, lines, title: title.join(" ") };
+  return { setup, setup_line, lines, title: title.join(" ") };
 }
 
 /** In a path `{text*N}` repeats the text N times. */

@@ -18,7 +18,7 @@ import { admin_ops } from "./ops_admin.ts";
 import { file_ops } from "./ops_file.ts";
 import { layout_ops } from "./ops_layout.ts";
 import { memory_ops } from "./ops_memory.ts";
-import { parse_script, type sys_line } from "./parse.ts";
+import { parse_script, type sys_line, type sys_script } from "./parse.ts";
 import { fold_repeats, trace_line } from "./trace_text.ts";
 import { BadArgument, eval_number, NoHandle } from "./values.ts";
 
@@ -36,6 +36,13 @@ export interface script_result {
   /** The first `notImplemented()` met, or null. */
   unsupported: string | null;
   machine: Machine;
+  /** What the script cannot have meant: the cause of each BADOP, names that nothing has. */
+  complaints: readonly script_complaint[];
+}
+
+interface script_complaint {
+  line: number;
+  text: string;
 }
 
 const OPERATIONS: Readonly<Record<string, operation>> = Object.freeze({
@@ -68,6 +75,14 @@ function take_signals_as_recorded(p: Process): void {
   s.ignored.add(SIGPIPE);
 }
 
+function names_given(script: sys_script): Set<string> {
+  const of = ({ assign, argv }: sys_line): string[] => {
+    const made = argv[0] === "pipe" ? argv.slice(1) : [];
+    return assign === null ? made : [assign, ...made];
+  };
+  return new Set(script.lines.flatMap(of));
+}
+
 class runner implements script_run {
   readonly lab: Machine;
   klog_seen: number;
@@ -78,10 +93,14 @@ class runner implements script_run {
   readonly out: string[] = [];
   readonly opts: script_options;
   unsupported: string | null = null;
+  readonly complaints: script_complaint[] = [];
+  /** Names that some line gives: one that never came to be is an answer, any other a mistake. */
+  private readonly given: ReadonlySet<string>;
   private bug: { error: unknown } | null = null;
   events: string[] = [];
 
-  constructor(booted: booted_lab, opts: script_options) {
+  constructor(booted: booted_lab, opts: script_options, script: sys_script) {
+    this.given = names_given(script);
     this.lab = booted.machine;
     this.opts = opts;
     this.klog_seen = this.lab.kernel.dmesg().length;
@@ -209,7 +228,20 @@ class runner implements script_run {
     }
   }
 
+  complain(line: number, text: string): void {
+    if (!this.complaints.some((c) => c.line === line)) this.complaints.push({ line, text });
+  }
+
   failure(e: unknown, x: op_context): string {
+    const about = `${x.argv[0]}: `;
+    if (e instanceof BadArgument) {
+      const what = e.message.includes(" ") ? e.message : `"${e.message}" is not understood here`;
+      this.complain(x.line, about + what);
+    }
+    if (e instanceof NoHandle && !this.given.has(e.message)) {
+      const what = `"${e.message}" is no constant, and no handle or mapping is called so`;
+      this.complain(x.line, about + what);
+    }
     if (e instanceof NoHandle) return "NOHANDLE";
     if (e instanceof BadArgument) return "BADOP";
     if (is_errno(e)) return e.code;
@@ -322,8 +354,12 @@ export async function run_script(text: string, opts: script_options = {}): Promi
   const lines: string[] = [`@setup = ${booted.verdict}`];
   opts.on_line?.(lines[0]!);
   opts.on_boot?.(booted.machine);
-  const r = new runner(booted, opts);
+  const r = new runner(booted, opts, script);
   r.unsupported = booted.unsupported;
+  if (booted.verdict !== "ok" && booted.unsupported === null) {
+    const why = booted.why === "" ? "" : ` (${booted.why})`;
+    r.complain(script.setup_line, `@setup: ${booted.verdict}${why}`);
+  }
   for (const l of script.lines) {
     // what comes after something that is not built would only mislead
     if (r.unsupported !== null) break;
@@ -332,5 +368,6 @@ export async function run_script(text: string, opts: script_options = {}): Promi
   r.throw_bug();
   lines.push(...r.out);
   const output = `${lines.join("\n")}\n`;
-  return { output, unsupported: r.unsupported, machine: booted.machine };
+  const { unsupported, complaints } = r;
+  return { output, unsupported, machine: booted.machine, complaints };
 }

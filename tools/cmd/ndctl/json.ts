@@ -129,7 +129,8 @@ export function json_leaves(v: json, path = ""): string[] {
 
 /** The leaves of a command's output; the objects of a list are sorted by their names first. */
 export function json_output_leaves(text: string): string[] {
-  if (text.trim() === "") return [];
+  // usage texts and raw labels are no JSON
+  if (!/^\s*[[{\d]/.test(text)) return [];
   const v = JSON.parse(text) as json;
   if (!Array.isArray(v)) return json_leaves(v);
   const key = (x: json): string => {
