@@ -57,8 +57,8 @@ function copy_checks(fin: file, pos_in: number, fout: file, pos_out: number, len
 }
 
 /**
- * Through a buffer: what splice does. Pages of the page cache are handed on as they are, so a direct
- * write sees memory that is as little aligned as the position read from.
+ * Through a buffer: what splice does. Pages of the page cache are handed on as they are, so a
+ * direct write sees memory that is as little aligned as the position read from.
  */
 async function copy_by_pieces(
   fin: file,

@@ -178,8 +178,8 @@ async function dax_extending_write(iocb: kiocb, from: iov_iter): Promise<number>
     if (!is_errno(e)) throw e;
     failed = e;
   }
-  // Here Linux takes what dax_iomap_rw() answered for a count, an error too: a write that failed with
-  // EFAULT far beyond the end leaves the size at `offset` - 14.
+  // Here Linux takes what dax_iomap_rw() answered for a count, an error too: a write that failed
+  // with EFAULT far beyond the end leaves the size at `offset` - 14.
   await ext4_handle_inode_extension(inode, offset + (failed === null ? n : -failed.errno));
   await ext4_inode_extension_cleanup(inode, n < count);
   if (failed) throw failed;
