@@ -17,6 +17,10 @@ for (const [name, what] of [
   ["cold-device-pmd", "MADV_COLD and MADV_PAGEOUT clear 2 MiB entries of devices"],
   ["protected-links", "who may follow and make links in directories of others"],
   ["direct-copy", "copy_file_range and direct reads: alignment counts extent by extent"],
+  [
+    "failed-extending-write",
+    "a DAX write beyond the end that fails moves the end, by its error number",
+  ],
   ["map-sync-then-sync", "sync writes back what MAP_SYNC faults left dirty"],
 ] as const) {
   t(what, () => answers_as_linux(FOLDER, name));

@@ -8,7 +8,7 @@ import { init_dax } from "../../fs/dax.ts";
 import { ext4_parse_options } from "../../fs/ext4/options.ts";
 import { ext2_fs_type, ext3_fs_type, ext4_fill_super, ext4_fs_type } from "../../fs/ext4/super.ts";
 import { __fput } from "../../fs/file.ts";
-import { file_accessed, file_update_time } from "../../fs/atime.ts";
+import { fault_update_time, file_accessed, file_update_time } from "../../fs/atime.ts";
 import { file_remove_privs } from "../../fs/attr.ts";
 import { write_inode_now } from "../../fs/fs-writeback.ts";
 import { alloc_vfsmnt, path_put } from "../../fs/mount.ts";
@@ -31,6 +31,7 @@ export function boot_kernel(opts: ConstructorParameters<typeof Kernel>[1] = {}):
     __fput,
     file_accessed,
     file_update_time,
+    fault_update_time,
     file_remove_privs,
     special_fops: { def_chr_fops: {}, def_blk_fops: {}, pipefifo_fops: {} },
   });

@@ -77,6 +77,10 @@ export interface world {
   run<T>(fn: (task: task_struct) => Promise<T> | T): Promise<T>;
 }
 
+function count_times(f: file): void {
+  (f.private_data as { times: number }).times++;
+}
+
 export function boot(opts: KernelOptions = {}, mm_opts: Parameters<typeof init_mm>[1] = {}): world {
   const machine = new Machine();
   const kernel = new Kernel(machine, opts);
@@ -84,9 +88,8 @@ export function boot(opts: KernelOptions = {}, mm_opts: Parameters<typeof init_m
   init_mm(kernel, mm_opts);
   Object.assign(kernel.vfs_ops, {
     file_accessed() {},
-    file_update_time(f: file) {
-      (f.private_data as { times: number }).times++;
-    },
+    file_update_time: count_times,
+    fault_update_time: count_times,
     file_remove_privs() {},
     __fput(f: file) {
       (f.private_data as { closed: boolean }).closed = true;
