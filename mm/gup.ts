@@ -4,8 +4,14 @@
  * Reading order: faultin_page() (one page), fault_in_range(), mm_populate()
  * (MAP_POPULATE, mlock, MADV_POPULATE_*), get_user_pages() (pins: vmsplice, direct IO).
  */
-import { EFAULT, EHWPOISON, EINVAL, ENOMEM } from "../kernel/include/errno.ts";
-import { EOPNOTSUPP, is_errno } from "../kernel/include/errno.ts";
+import {
+  EFAULT,
+  EHWPOISON,
+  EINVAL,
+  ENOMEM,
+  EOPNOTSUPP,
+  is_errno,
+} from "../kernel/include/errno.ts";
 import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_KILLABLE,

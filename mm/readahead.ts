@@ -16,14 +16,7 @@ import { FMODE_RANDOM } from "../kernel/include/fs.ts";
 import { PG_readahead, VM_RAND_READ, VM_SEQ_READ } from "../kernel/include/mm_types.ts";
 import type { address_space, page } from "../kernel/include/mm_types.ts";
 import { filemap_add_page, filemap_get_entry } from "./filemap/lookup.ts";
-import {
-  PageUptodate,
-  alloc_page,
-  lock_page,
-  put_page,
-  trylock_page,
-  unlock_page,
-} from "./page.ts";
+import { alloc_page, put_page, trylock_page, unlock_page } from "./page.ts";
 
 /** Bytes: max_sectors_kb of a pmem disk. */
 const MAX_REQUEST = 1280 * 1024;
@@ -279,12 +272,4 @@ export async function force_page_cache_readahead(
   if (!mapping.a_ops.read_folio && !mapping.a_ops.readahead) return;
   const most = Math.min(nr, Math.max(io_pages(mapping), file.f_ra.ra_pages));
   await do_page_cache_ra(mapping, file, index, most, 0);
-}
-
-/** Waits until a page that is being read is there. */
-export async function wait_on_page_read(p: page): Promise<boolean> {
-  const l = lock_page(p);
-  if (l) await l;
-  unlock_page(p);
-  return PageUptodate(p);
 }

@@ -129,7 +129,7 @@ export class Sched extends Baton {
 
   /** The first half of enter(), for the hottest calls: while nobody runs. */
   enter_idle(t: task_struct): boolean {
-    if (this.current !== this.swapper || this.runnable.length !== 0) return false;
+    if (!this.idle) return false;
     if (t.busy || this.failure !== null) return false;
     if (t.state !== TASK_OUTSIDE || this.calls_in_turn) return false;
     this.current = t;

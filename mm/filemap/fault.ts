@@ -22,7 +22,6 @@ import {
   VM_SHARED,
 } from "../../kernel/include/mm_types.ts";
 import type {
-  address_space,
   mm_struct,
   page,
   vm_area_struct,
@@ -53,7 +52,7 @@ import {
 } from "../readahead.ts";
 import { then } from "../sometime.ts";
 import { find_get_page, page_is_of } from "./lookup.ts";
-import { read_cache_page } from "./read.ts";
+import { filling, read_cache_page } from "./read.ts";
 
 /** Pages of the file, the last one in part. */
 function nr_pages(vmf: vm_fault): number {
@@ -88,38 +87,34 @@ function lock_found(vmf: vm_fault, p: page, ret: number): number | null {
 
 /** The page is not there, or has the mark. */
 async function fault_read(vmf: vm_fault): Promise<number> {
-  const { vma, pgoff } = vmf;
-  const file = vma.vm_file!;
-  const mapping = file.f_mapping;
-  const p = find_get_page(mapping, pgoff);
+  const file = vmf.vma.vm_file!;
+  const p = find_get_page(file.f_mapping, vmf.pgoff);
   const ret = p === null ? VM_FAULT_MAJOR : 0;
-  const marked = p !== null && (p.flags & PG_readahead) !== 0;
-  if (p !== null) put_page(p);
-  if (marked || (p === null && mmap_miss_reads(file, vma.vm_flags))) {
-    const first =
-      (vmf.flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY;
-    const read = (): Promise<void> =>
-      marked
-        ? page_cache_async_readahead(mapping, file, p!, file.f_ra.ra_pages)
-        : do_sync_mmap_readahead(mapping, file, pgoff, vma.vm_flags);
-    if (first) {
-      await without_mmap_lock(vma.vm_mm, file, read);
-      return ret | VM_FAULT_RETRY;
-    }
-    await filling(mapping, read);
+  let dropped: boolean;
+  try {
+    dropped = await read_ahead(vmf, file, p);
+  } finally {
+    if (p !== null) put_page(p);
   }
-  return filling(mapping, () => find_or_read(vmf, ret));
+  if (dropped) return ret | VM_FAULT_RETRY;
+  return filling(file.f_mapping, () => find_or_read(vmf, ret));
 }
 
-/** invalidate_lock keeps truncation and hole punching away while pages are filled. */
-async function filling<T>(mapping: address_space, fn: () => Promise<T>): Promise<T> {
-  const w = mapping.invalidate_lock.down_read();
-  if (w) await w;
-  try {
-    return await fn();
-  } finally {
-    mapping.invalidate_lock.up_read();
-  }
+/** Reads ahead for the page `p`, null: for a miss. True: mmap_lock was dropped for that. */
+async function read_ahead(vmf: vm_fault, file: file, p: page | null): Promise<boolean> {
+  const { vma, pgoff } = vmf;
+  const mapping = file.f_mapping;
+  const wanted = p ? (p.flags & PG_readahead) !== 0 : mmap_miss_reads(file, vma.vm_flags);
+  if (!wanted) return false;
+  const read = (): Promise<void> =>
+    p
+      ? page_cache_async_readahead(mapping, file, p, file.f_ra.ra_pages)
+      : do_sync_mmap_readahead(mapping, file, pgoff, vma.vm_flags);
+  const retry = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED;
+  const first = (vmf.flags & retry) === FAULT_FLAG_ALLOW_RETRY;
+  if (first) await without_mmap_lock(vma.vm_mm, file, read);
+  else await filling(mapping, read);
+  return first;
 }
 
 /** The fault begins anew afterwards: meanwhile the vma may go, but not the file. */

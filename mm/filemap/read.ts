@@ -58,6 +58,17 @@ export async function read_cache_page(
   }
 }
 
+/** invalidate_lock keeps truncation and hole punching away while pages are filled. */
+export async function filling<T>(mapping: address_space, fn: () => Promise<T>): Promise<T> {
+  const w = mapping.invalidate_lock.down_read();
+  if (w) await w;
+  try {
+    return await fn();
+  } finally {
+    mapping.invalidate_lock.up_read();
+  }
+}
+
 /** The page for a read at the index, after what is to be read ahead. */
 async function get_page_for_read(iocb: kiocb, index: number, last: number): Promise<page> {
   const { ki_filp } = iocb;
@@ -65,16 +76,12 @@ async function get_page_for_read(iocb: kiocb, index: number, last: number): Prom
   const found = find_get_page(mapping, index);
   const marked = found !== null && (found.flags & PG_readahead) !== 0;
   if (found === null || marked) {
-    // invalidate_lock keeps truncation and hole punching away while pages are filled.
-    const w = mapping.invalidate_lock.down_read();
-    if (w) await w;
-    try {
-      const want = last - index + 1;
-      if (found === null) await page_cache_sync_readahead(mapping, ki_filp, index, want);
-      else await page_cache_async_readahead(mapping, ki_filp, found, want);
-    } finally {
-      mapping.invalidate_lock.up_read();
-    }
+    const want = last - index + 1;
+    await filling(mapping, () =>
+      found === null
+        ? page_cache_sync_readahead(mapping, ki_filp, index, want)
+        : page_cache_async_readahead(mapping, ki_filp, found, want),
+    );
   }
   if (found !== null) put_page(found);
   return read_cache_page(mapping, index, ki_filp);

@@ -2,6 +2,7 @@
  * tests/seeds/lab.ts - what the seed tests share: a machine with an ext4 in DAX mode that is
  * followed line by line, and the states that a power cut may leave of it.
  */
+import { answer as outcome } from "../../tools/scenarios/victim.ts";
 import {
   Machine,
   type machine_options,
@@ -82,16 +83,7 @@ export const map = (p: Process, fd: number, len: number, flags = MAP_SHARED): Pr
   Promise.resolve(p.mmap(0, len, RW, flags, fd, 0));
 
 /** "ENOSPC", "SIGBUS", or "ok". */
-export async function outcome(p: Process, fn: () => unknown): Promise<string> {
-  try {
-    await fn();
-    return "ok";
-  } catch (e) {
-    const what = p.error_code(e) ?? p.signal_of(e)?.signo;
-    if (what === undefined) throw e;
-    return what;
-  }
-}
+export { outcome };
 
 /** The inode behind a descriptor. */
 export async function inode_of(p: Process, fd: number): Promise<inode> {

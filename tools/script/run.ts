@@ -62,9 +62,9 @@ interface pending_op {
   promise: Promise<void>;
 }
 
-/** Turns of the microtask queue that an operation gets before anybody asks whether it is stuck. */
 /** Time passes between operations, as it does where they are recorded: a tick of the clock. */
 const OPERATION_MS = 4;
+/** Turns of the microtask queue that an operation gets before anybody asks whether it is stuck. */
 const GRACE = 256;
 
 /** The recorder had handlers for these and ignored SIGPIPE; children inherit that. */
